@@ -1,0 +1,26 @@
+"""Deep latent-variable models whose latent space is a mixture, finite or infinite.
+
+The names below are imported when they are first used, so that ``import infimix`` and
+``infimix --help`` do not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infimix.estimators import DPGaussianMixture, InfiniteMixtureVAE, load
+
+__version__ = "0.1.0"
+__all__ = ["DPGaussianMixture", "InfiniteMixtureVAE", "__version__", "load"]
+
+
+def __getattr__(name: str) -> object:
+    """Public name ``name``, imported from the estimators."""
+    if name not in __all__:
+        raise AttributeError(f"Module 'infimix' has no attribute {name!r}.")
+    return getattr(import_module("infimix.estimators"), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, for completion."""
+    return __all__

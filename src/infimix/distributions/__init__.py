@@ -1,0 +1,1 @@
+"""Distributions: parameter tensors in, densities and expectations out, in nats."""

@@ -1,0 +1,96 @@
+"""Components with diagonal covariance: one normal-gamma law for each feature."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+
+from infimix.mixture.families import (
+    LOG_2PI,
+    VARIANCE_FLOOR,
+    Family,
+    NormalWishart,
+    solve_degrees_of_freedom,
+)
+
+
+@final
+class DiagonalCovariance(Family):
+    """L independent Wisharts of order one that share kappa and nu: P = 1 + 2 L."""
+
+    name = "diag"
+
+    @property
+    def n_statistics(self) -> int:
+        """P, length of t(z)."""
+        return 1 + 2 * self.n_features
+
+    def features(self, z: Tensor, var: Tensor | None = None) -> Tensor:
+        """(1, z, z^2 + var): (N, L) -> (N, P)."""
+        square = z.square() if var is None else z.square() + var
+        return torch.cat([z.new_ones(len(z), 1), z, square], dim=1)
+
+    def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
+        """q(mu_k, lambda_k) after the statistics (K, P)."""
+        L = self.n_features
+        n, s1, s2 = stats[..., 0], stats[..., 1 : 1 + L], stats[..., 1 + L :]
+        kappa = prior.kappa + n
+        m = (prior.kappa * prior.m + s1) / kappa[..., None]
+        Psi = prior.Psi + s2 + prior.kappa * prior.m.square() - kappa[..., None] * m.square()
+        rounding = torch.finfo(Psi.dtype).eps * (prior.Psi + s2)
+        return NormalWishart(m, kappa, prior.nu + n, Psi.maximum(rounding))
+
+    def expected_natural(self, q: NormalWishart) -> Tensor:
+        r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""
+        precision = q.nu[..., None] / q.Psi  # (K, L)
+        linear = precision * q.m
+        constant = 0.5 * (
+            self._expected_log_precision(q) - LOG_2PI - 1 / q.kappa[..., None] - q.m * linear
+        ).sum(-1)
+        return torch.cat([constant[..., None], linear, -0.5 * precision], dim=-1)
+
+    def log_normaliser(self, q: NormalWishart) -> Tensor:
+        """Log of the integral of the unnormalised normal-gamma densities, (K,) nats."""
+        scale = 0.5 * q.nu * (self.n_features * math.log(2) - q.Psi.log().sum(-1))
+        gamma = torch.lgamma(q.nu / 2) + 0.5 * (LOG_2PI - torch.log(q.kappa))
+        return scale + self.n_features * gamma
+
+    def mahalanobis(self, q: NormalWishart, z: Tensor) -> Tensor:
+        """Distance of rows (N, L) to the components in standard deviations, (N, K)."""
+        scale = self.covariance(q).sqrt()
+        return torch.cdist(z.to(q.m)[None] / scale[:, None], (q.m / scale)[:, None])[..., 0].mT
+
+    def sample(
+        self, q: NormalWishart, component: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw one z (N, L) for each entry of `component` (N,), at the point estimates."""
+        mean, scale = q.m[component], self.covariance(q).sqrt()[component]
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+        return mean + scale * noise.to(mean)
+
+    def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
+        """3 degrees of freedom, the fewest for which the expected variance exists."""
+        nu = cov.new_tensor(3.0)
+        return NormalWishart(mean, cov.new_tensor(kappa), nu, nu * cov.diagonal())
+
+    def empirical_bayes(
+        self, prior: NormalWishart, q: NormalWishart, reference: NormalWishart
+    ) -> NormalWishart:
+        """See `Family`: one scale a feature, one strength for all."""
+        L, n = self.n_features, len(q.kappa) + 1.0
+        precision = q.nu[..., None] / q.Psi  # (K, L)
+        mean_precision = (precision.sum(0) + reference.nu / reference.Psi) / n  # (L,)
+        log_precision = self._expected_log_precision(q).sum(0)
+        mean_log = (log_precision + self._expected_log_precision(reference)) / n
+        nu = solve_degrees_of_freedom((mean_log - mean_precision.log()).mean(), 1)
+        spread = (precision * (q.m - prior.m).square()).sum() + (L / q.kappa).sum()
+        kappa = n * L / (spread + L / reference.kappa)
+        Psi = nu * (1 / mean_precision + VARIANCE_FLOOR * self.covariance(reference))
+        return NormalWishart(prior.m, kappa, nu, Psi)
+
+    def _expected_log_precision(self, q: NormalWishart) -> Tensor:
+        r""":math:`E[\log\lambda_{kl}]` (K, L)."""
+        return torch.digamma(q.nu / 2)[..., None] + math.log(2) - q.Psi.log()

@@ -1,0 +1,155 @@
+"""Components with full covariance: the Normal-Wishart family."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+
+from infimix.mixture.families import (
+    LOG_2PI,
+    VARIANCE_FLOOR,
+    Family,
+    NormalWishart,
+    multidigamma,
+    solve_degrees_of_freedom,
+)
+
+
+@final
+class FullCovariance(Family):
+    """Normal-Wishart components, :math:`P = 1 + L + L(L+1)/2` statistics a row."""
+
+    name = "full"
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self._row, self._col = torch.tril_indices(n_features, n_features)
+        self._diagonal = (self._row == self._col).nonzero()[:, 0]
+
+    @property
+    def n_statistics(self) -> int:
+        """P, length of t(z)."""
+        return 1 + self.n_features + len(self._row)
+
+    def features(self, z: Tensor, var: Tensor | None = None) -> Tensor:
+        """(1, z, lower triangle of zz' + diag var): (N, L) -> (N, P)."""
+        square = z[:, self._row.to(z.device)] * z[:, self._col.to(z.device)]  # (N, L(L+1)/2)
+        if var is not None:
+            square = square.index_add(1, self._diagonal.to(z.device), var)
+        return torch.cat([z.new_ones(len(z), 1), z, square], dim=1)
+
+    def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
+        """q(mu_k, Lambda_k) after the statistics (K, P); Bishop eq. 10.60 to 10.63."""
+        n, s1, s2 = self._unpack(stats)
+        kappa = prior.kappa + n
+        m = (prior.kappa * prior.m + s1) / kappa[..., None]
+        Psi = prior.Psi + s2 + prior.kappa * _outer(prior.m) - kappa[..., None, None] * _outer(m)
+        return NormalWishart(m, kappa, prior.nu + n, _symmetric(Psi))
+
+    def expected_natural(self, q: NormalWishart) -> Tensor:
+        r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""
+        precision = self._expected_precision(q)  # (K, L, L)
+        linear = (precision @ q.m[..., None])[..., 0]  # (K, L)
+        constant = 0.5 * (
+            self._expected_log_det(q)
+            - self.n_features * LOG_2PI
+            - self.n_features / q.kappa
+            - (q.m * linear).sum(-1)
+        )
+        # zz' is symmetric: each pair off the diagonal stands once in `features`.
+        times = 2.0 - (self._row == self._col).to(precision)
+        quadratic = -0.5 * times * precision[..., self._row, self._col]
+        return torch.cat([constant[..., None], linear, quadratic], dim=-1)
+
+    def log_normaliser(self, q: NormalWishart) -> Tensor:
+        """Log of the integral of the unnormalised Normal-Wishart density, (K,) nats."""
+        L = self.n_features
+        return (
+            0.5 * q.nu * (L * math.log(2) - _log_det(q.Psi))
+            + torch.special.multigammaln(q.nu / 2, L)
+            + 0.5 * L * (LOG_2PI - torch.log(q.kappa))
+        )
+
+    def mahalanobis(self, q: NormalWishart, z: Tensor) -> Tensor:
+        """Distance of rows (N, L) to the components in standard deviations, (N, K)."""
+        factor = _cholesky(self.covariance(q))  # (K, L, L)
+        delta = z.to(q.m) - q.m[:, None]  # (K, N, L)
+        white = torch.linalg.solve_triangular(factor, delta.mT, upper=False)  # (K, L, N)
+        return white.square().sum(1).sqrt().mT
+
+    def sample(
+        self, q: NormalWishart, component: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw one z (N, L) for each entry of `component` (N,), at the point estimates."""
+        factor = _cholesky(self.covariance(q))[component]  # (N, L, L)
+        noise = torch.randn(q.m[component].shape, generator=generator, dtype=q.m.dtype)
+        return q.m[component] + (factor @ noise.to(factor)[..., None])[..., 0]
+
+    def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
+        """L + 2 degrees of freedom, the fewest for which the expected covariance exists."""
+        nu = cov.new_tensor(self.n_features + 2.0)
+        return NormalWishart(mean, cov.new_tensor(kappa), nu, nu * cov)
+
+    def empirical_bayes(
+        self, prior: NormalWishart, q: NormalWishart, reference: NormalWishart
+    ) -> NormalWishart:
+        """See `Family`: moment conditions on E[Lambda], E[log|Lambda|] and the means' spread."""
+        L, n = self.n_features, len(q.kappa) + 1.0
+        precision = self._expected_precision(q)  # (K, L, L)
+        mean_precision = (precision.sum(0) + self._expected_precision(reference)) / n
+        mean_log_det = (self._expected_log_det(q).sum() + self._expected_log_det(reference)) / n
+        expected_cov = torch.cholesky_inverse(_cholesky(mean_precision))
+        nu = solve_degrees_of_freedom(mean_log_det + _log_det(expected_cov), L)
+        delta = q.m - prior.m
+        spread = torch.einsum("ki,kij,kj->", delta, precision, delta) + (L / q.kappa).sum()
+        kappa = n * L / (spread + L / reference.kappa)
+        floor = VARIANCE_FLOOR * self.covariance(reference).diagonal()
+        Psi = nu * (_symmetric(expected_cov) + torch.diag(floor))
+        return NormalWishart(prior.m, kappa, nu, Psi)
+
+    def _unpack(self, stats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., P) -> counts (...), first moments (..., L), second moments (..., L, L)."""
+        L = self.n_features
+        lower = stats.new_zeros(*stats.shape[:-1], L, L)
+        lower[..., self._row, self._col] = stats[..., 1 + L :]
+        second = lower + lower.mT - torch.diag_embed(lower.diagonal(dim1=-2, dim2=-1))
+        return stats[..., 0], stats[..., 1 : 1 + L], second
+
+    def _expected_precision(self, q: NormalWishart) -> Tensor:
+        r""":math:`E[\Lambda_k] = \nu_k \Psi_k^{-1}`, (K, L, L)."""
+        return q.nu[..., None, None] * torch.cholesky_inverse(_cholesky(q.Psi))
+
+    def _expected_log_det(self, q: NormalWishart) -> Tensor:
+        r""":math:`E[\log|\Lambda_k|]` (K,); Bishop eq. 10.65."""
+        L = self.n_features
+        return multidigamma(q.nu / 2, L) + L * math.log(2) - _log_det(q.Psi)
+
+
+def _outer(m: Tensor) -> Tensor:
+    """(..., L) -> (..., L, L)."""
+    return m[..., :, None] * m[..., None, :]
+
+
+def _symmetric(A: Tensor) -> Tensor:
+    return 0.5 * (A + A.mT)
+
+
+def _cholesky(A: Tensor) -> Tensor:
+    """Cholesky factor (..., L, L); what rounding left below zero is lifted to rounding size."""
+    factor, info = torch.linalg.cholesky_ex(A)
+    if not bool(info.any()):
+        return factor
+    diagonal = A.diagonal(dim1=-2, dim2=-1)
+    lift = torch.finfo(A.dtype).eps * A.shape[-1] * diagonal.amax(-1, keepdim=True)
+    while bool(info.any()):
+        lift = 10 * lift
+        factor, info = torch.linalg.cholesky_ex(A + torch.diag_embed(lift.expand_as(diagonal)))
+    return factor
+
+
+def _log_det(A: Tensor) -> Tensor:
+    """(..., L, L) -> (...)."""
+    return 2 * _cholesky(A).diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -1,0 +1,99 @@
+"""What every model offers to training and evaluation, and the named terms of its bound."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+from torch.distributions import Distribution
+
+from infimix.mixture import Statistics
+
+# A pass over the training rows: each call gives a new iterator over blocks x (B, D).
+Pass = Callable[[], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """Evidence lower bound of each row by its parts: each (N,) in nats, nothing dropped.
+
+    ``total = reconstruction + entropy + log_prior - kl_global``.
+    """
+
+    reconstruction: Tensor  # E_q[log p(x | z)]
+    entropy: Tensor  # H[q(z | x)]
+    log_prior: Tensor  # E_q[log p(z)], components summed out
+    kl_global: Tensor  # the row's share of the KL of what all rows have in common
+    statistics: Statistics | None = None  # of these rows, for the model's `after_step`
+
+    @property
+    def total(self) -> Tensor:
+        """Bound of each row, (N,) nats; larger is better."""
+        return self.weighted(1.0)
+
+    def weighted(self, kl_weight: float) -> Tensor:
+        """Bound with all but the reconstruction multiplied by a weight, (N,)."""
+        rest = self.entropy + self.log_prior - self.kl_global
+        return self.reconstruction + kl_weight * rest
+
+    def named(self) -> dict[str, Tensor]:
+        """Parts by name, each (N,)."""
+        return {
+            "reconstruction": self.reconstruction,
+            "entropy": self.entropy,
+            "log_prior": self.log_prior,
+            "kl_global": self.kl_global,
+        }
+
+
+class LatentMixtureModule(nn.Module, ABC):
+    """x <- z <- c <- pi. Every subclass is final."""
+
+    @property
+    @abstractmethod
+    def n_components(self) -> int:
+        """Components in use; 0 before there are any."""
+
+    @abstractmethod
+    def draw_noise(self, n: int, generator: Generator) -> Tensor:
+        """All that is random in `elbo` for n rows, first axis n."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z | x) of batch shape (N,) and event shape (L,) for rows x (N, D)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
+        """p(x | z) of batch shape (..., N), event (D,) for codes z (..., N, L).
+
+        Counts are conditioned on the size of the row `x` (N, D) where it is given.
+        """
+
+    @abstractmethod
+    def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
+        """Named terms of the bound for rows x (N, D), one draw of z a row."""
+
+    @abstractmethod
+    def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
+        """log p(x, z) - log q(z | x), (S, N) in nats, for noise (S, N, ...).
+
+        The log-mean-exp over S is a bound on log p(x) that tightens with S.
+        """
+
+    @abstractmethod
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """q(c | x), (N, K), without noise; rows sum to 1."""
+
+    @abstractmethod
+    def sample(
+        self, n: int, generator: Generator, component: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """New rows (n, D) and the component that each came from, (n,)."""
+
+    def after_step(self, terms: ElboTerms) -> None:
+        """Follow a gradient step; `terms` are those of its batch. Nothing by default."""
+
+    def end_epoch(self, rows: Pass) -> None:
+        """Follow an epoch whose successor weighs the prior. Nothing by default."""

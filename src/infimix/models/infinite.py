@@ -1,0 +1,232 @@
+r"""The unified model: a variational autoencoder whose prior is a Dirichlet-process mixture.
+
+.. math:: v_k \sim \mathrm{Beta}(1, \alpha), \; \pi = \mathrm{stick}(v), \;
+          (\mu_k, \Lambda_k) \sim \text{Normal-Wishart}, \;
+          c_n \sim \pi, \; z_n \sim N(\mu_{c_n}, \Lambda_{c_n}^{-1}), \; x_n \sim p_\theta(x \mid z_n)
+
+with :math:`q(z_n) = N(m_\phi(x_n), \mathrm{diag}\,s_\phi^2(x_n))` and q(c), q(v), q(mu, Lambda) in
+closed form. At the best q(c) the bound of all rows is
+
+.. math:: \sum_n \{ E_q\log p_\theta(x_n \mid z_n) + H[q(z_n)] + \log\sum_k e^{\rho_{nk}} \}
+          - KL(q(v)\|p) - \sum_k KL(q(\mu_k, \Lambda_k)\|p),
+
+with :math:`\rho` as in `infimix.mixture.dp`, exact in (m, s^2): the networks climb its first sum by
+gradients, the mixture all of it by its statistics.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from infimix.distributions.likelihoods import Likelihood
+from infimix.mixture import (
+    DPMixture,
+    FullCovariance,
+    MixtureFit,
+    NormalWishart,
+    Statistics,
+    fit_mixture,
+    settle,
+)
+from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
+
+
+@final
+class MixtureState(nn.Module):
+    """A `DPMixture` and its prior's reference as buffers, so that they are saved with the networks.
+
+    The number of components is that of the state last stored or loaded.
+    """
+
+    def __init__(self, n_latent: int, concentration: float) -> None:
+        super().__init__()
+        self.family = FullCovariance(n_latent)
+        eye = torch.eye(n_latent, dtype=torch.float64)
+        weak = self.family.weak_prior(eye.new_zeros(n_latent), eye, kappa=1.0)
+        self.register_buffer("sums", eye.new_zeros(0, self.family.n_statistics))
+        self.register_buffer("alpha", eye.new_tensor(concentration))
+        self.register_buffer("zeta", eye.new_tensor(1.0))
+        for name, value in weak._asdict().items():
+            self.register_buffer(f"prior_{name}", value)
+            self.register_buffer(f"reference_{name}", value.clone())
+
+    def _law(self, role: str) -> NormalWishart:
+        return NormalWishart(*(getattr(self, f"{role}_{name}") for name in NormalWishart._fields))
+
+    @property
+    def reference(self) -> NormalWishart:
+        """Prior at the scale of all latent means, that the learned prior leans on."""
+        return self._law("reference")
+
+    def load(self) -> DPMixture:
+        """Mixture that the buffers hold."""
+        zeta = float(self.zeta)
+        return DPMixture(self.family, self._law("prior"), self.alpha, self.sums, zeta)
+
+    def store(self, mixture: DPMixture, reference: NormalWishart | None = None) -> None:
+        """Keep this mixture."""
+        self.sums = mixture.sums
+        self.zeta = self.zeta.new_tensor(mixture.zeta)
+        laws = {"prior": mixture.prior, "reference": reference or self.reference}
+        for role, law in laws.items():
+            for name, value in law._asdict().items():
+                setattr(self, f"{role}_{name}", value)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        sums = state_dict.get(f"{prefix}sums")
+        if sums is not None:  # make room for as many components as are coming
+            self.sums = self.sums.new_zeros(sums.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+@final
+class InfiniteMixtureModule(LatentMixtureModule):
+    """Networks, likelihood and mixture of the unified model.
+
+    Parameters
+    ----------
+    encoder : Module
+        Maps rows (N, D) to (mean, log_var), each (N, L).
+    decoder : Module
+        Maps codes (..., L) to one number per feature, (..., D).
+    likelihood : Likelihood
+        p(x | z) for the decoder's numbers.
+    n_latent : int
+        L.
+    max_components : int
+        Components that the mixture's starts begin with.
+    concentration : float
+        alpha of the Dirichlet process.
+    n_restarts : int
+        Starts of the mixture; the best bound goes on.
+    seed : int
+        Seed of these starts.
+    """
+
+    SWEEPS = 100  # at most, after a start or a merge
+    TOLERANCE = 1e-4  # nats a row
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        *,
+        n_latent: int,
+        max_components: int,
+        concentration: float,
+        n_restarts: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        self.n_latent, self.max_components = n_latent, max_components
+        self.n_restarts, self.seed = n_restarts, seed
+        self.state = MixtureState(n_latent, concentration)
+
+    @property
+    def n_components(self) -> int:
+        """Components in use; 0 until the warm-up has ended."""
+        return len(self.state.sums)
+
+    @property
+    def mixture(self) -> DPMixture:
+        """q(v) and q(mu, Lambda)."""
+        return self.state.load()
+
+    def draw_noise(self, n: int, generator: Generator) -> Tensor:
+        """Standard normal (n, L)."""
+        return torch.randn(n, self.n_latent, generator=generator, device=generator.device)
+
+    def encode(self, x: Tensor) -> Independent:
+        """q(z | x), diagonal normal of batch shape (N,) and event shape (L,)."""
+        mean, log_var = self.encoder(self.likelihood.encoder_input(x))
+        return Independent(Normal(mean, (0.5 * log_var).exp(), validate_args=False), 1)
+
+    def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
+        """p(x | z) of batch shape (..., N) and event shape (D,)."""
+        size = None if x is None else self.likelihood.size(x)
+        return self.likelihood.distribution(self.decoder(z), size)
+
+    def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
+        """Named terms for rows x (N, D) and noise (N, L) or (1, L)."""
+        qz = self.encode(x)
+        z = qz.mean + qz.stddev * noise  # (N, L)
+        reconstruction = self.decode(z, x).log_prob(x)  # (N,)
+        entropy = qz.entropy()  # (N,)
+        if self.n_components == 0:  # warm-up: there is no prior yet
+            none = torch.zeros_like(entropy)
+            return ElboTerms(reconstruction, entropy, none, none)
+        mixture = self.mixture
+        features = mixture.family.features(qz.mean, qz.variance)  # (N, P)
+        rho = mixture.log_joint(features)  # (N, K)
+        log_prior = rho.logsumexp(1)  # (N,)
+        with torch.no_grad():
+            sums = rho.softmax(1).to(mixture.sums).mT @ features.to(mixture.sums)  # (K, P)
+            statistics = Statistics(sums, log_prior.sum(dtype=sums.dtype))
+            kl_global = (mixture.kl() / mixture.counts.sum()).to(entropy).expand_as(entropy)
+        return ElboTerms(reconstruction, entropy, log_prior, kl_global, statistics)
+
+    def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
+        """log p(x, z) - log q(z | x), (S, N) for noise (S, N, L)."""
+        qz, mixture = self.encode(x), self.mixture
+        z = qz.mean + qz.stddev * noise  # (S, N, L)
+        features = mixture.family.features(z.flatten(0, 1))  # (S N, P)
+        log_pz = mixture.log_joint(features).logsumexp(1).reshape(z.shape[:2])
+        log_pz = log_pz - (mixture.kl() / mixture.counts.sum()).to(z)
+        return self.decode(z, x).log_prob(x) + log_pz - qz.log_prob(z)
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """q(c | x), (N, K): exact for the normal q(z | x), no sample is drawn."""
+        qz = self.encode(x)
+        features = self.state.family.features(qz.mean.double(), qz.variance.double())
+        return self.mixture.log_joint(features).softmax(1)
+
+    def sample(
+        self, n: int, generator: Generator, component: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Rows (n, D) and components (n,): c from the weights, z from its component, then x."""
+        mixture = self.mixture
+        if component is None:
+            c = torch.multinomial(mixture.weights(), n, replacement=True, generator=generator)
+        else:
+            c = torch.full((n,), component, device=mixture.sums.device)
+        z = mixture.family.sample(mixture.components(), c, generator).float()
+        return self.likelihood.sample(self.decoder(z), None, generator), c
+
+    def after_step(self, terms: ElboTerms) -> None:
+        """Move the statistics: a batch of B rows replaces the share B / N of them."""
+        if terms.statistics is None:
+            return
+        mixture = self.mixture
+        n_rows = mixture.counts.sum()
+        kept = 1 - terms.statistics.sums[:, 0].sum() / n_rows
+        self.state.store(mixture.with_statistics(kept * mixture.sums + terms.statistics.sums))
+
+    @torch.no_grad()
+    def end_epoch(self, rows: Pass) -> None:
+        """Start the mixture, or let it settle and merge, on fresh encodings of all rows."""
+        codes = [self.encode(x) for x in rows()]
+        blocks = [(qz.mean, qz.variance) for qz in codes]
+        if self.n_components == 0:
+            fit = fit_mixture(
+                self.state.family,
+                blocks,
+                sum(len(mean) for mean, _ in blocks),
+                n_components=self.max_components,
+                alpha=float(self.state.alpha),
+                n_restarts=self.n_restarts,
+                max_sweeps=self.SWEEPS,
+                tol=self.TOLERANCE,
+                seed=self.seed,
+            )
+        else:
+            fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
+            settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE)
+        self.state.store(fit.mixture, fit.reference)

@@ -1,0 +1,263 @@
+"""Interactive figures of a report, as plotly JSON; their colours of ink and paper are set by CSS.
+
+A component is told apart by colour *and* shape: seven colours that stay apart in the common forms
+of colour blindness, times eight shapes, and by its number, which is written on the map.
+"""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+# Okabe and Ito's palette, its yellow and black left out: they vanish on white or on black paper.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5F5F5F")
+SYMBOLS = {  # plotly's name -> points of the same shape as an SVG path in a box of 16 by 16
+    "circle": "M8 2a6 6 0 1 0 0 12a6 6 0 1 0 0-12z",
+    "square": "M2.5 2.5h11v11h-11z",
+    "diamond": "M8 1l7 7l-7 7l-7-7z",
+    "triangle-up": "M8 1.5l7 12.5h-14z",
+    "cross": "M5.5 1.5h5v4h4v5h-4v4h-5v-4h-4v-5h4z",
+    "triangle-down": "M8 14.5l7-12.5h-14z",
+    "x": "M4.5 1.5L8 5l3.5-3.5l3 3L11 8l3.5 3.5l-3 3L8 11l-3.5 3.5l-3-3L5 8L1.5 4.5z",
+    "pentagon": "M8 1l7 5.1l-2.7 8.2h-8.6l-2.7-8.2z",
+}
+TRAIN_COLOUR, VALID_COLOUR = COLOURS[0], COLOURS[5]
+
+MAX_POINTS = 2000  # on the latent map
+MIN_TSNE_POINTS = 10
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One interactive figure with the words around it.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the page.
+    title, caption, alt : str
+        Plain text; ``alt`` says what a person sees who cannot see the figure.
+    json : str
+        Data and layout for plotly.js.
+    tall : bool
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    json: str
+    tall: bool = False
+
+
+class Projection(NamedTuple):
+    """Points on paper, and how they came there."""
+
+    xy: NDArray  # (M, 2)
+    method: str
+    note: str
+
+
+def component_style(k: int) -> tuple[str, str]:
+    """Colour and symbol of component k; 56 components have different pairs."""
+    symbols = tuple(SYMBOLS)
+    return COLOURS[k % len(COLOURS)], symbols[k // len(COLOURS) % len(symbols)]
+
+
+def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
+    """Curves of the bound, one figure for each phase because phases differ in scale."""
+    words = {
+        "warm-up": (
+            "Warm-up",
+            "An autoencoder's start: another quantity, on another scale than the joint bound.",
+        ),
+        "joint": ("Joint phase", "Network and mixture together; higher is better."),
+        "mixture": ("Mixture", "One point for each sweep over the rows; higher is better."),
+    }
+    phases = list(dict.fromkeys(str(entry["phase"]) for entry in history))
+    plots = []
+    for i, phase in enumerate(phases):
+        entries = [entry for entry in history if entry["phase"] == phase]
+        title, caption = words.get(phase, (phase, "Higher is better."))
+        figure = go.Figure()
+        for key, name, colour, dash in (
+            ("bound", "train", TRAIN_COLOUR, "solid"),
+            ("valid_bound", "validation", VALID_COLOUR, "dot"),
+        ):
+            drawn = [(e["epoch"], e[key]) for e in entries if e.get(key) is not None]
+            if drawn:
+                epochs, values = zip(*drawn, strict=True)
+                figure.add_scatter(
+                    x=epochs,
+                    y=values,
+                    name=name,
+                    mode="lines+markers" if len(drawn) <= 60 else "lines",
+                    line={"color": colour, "dash": dash, "width": 2},
+                    marker={"size": 5},
+                    hovertemplate=f"epoch %{{x}}<br>{name} %{{y:.4f}}<extra></extra>",
+                )
+        if not figure.data:
+            continue
+        last = entries[-1].get("bound")
+        _dress(figure, "sweep" if phase == "mixture" else "epoch", "nats per row")
+        figure.update_layout(showlegend=len(figure.data) > 1)
+        alt = f"Curve of the bound over {len(entries)} epochs of the phase {phase}" + (
+            f", ending at {last:.4g} nats per row." if last is not None else "."
+        )
+        plots.append(Plot(f"bound-{i}", f"Bound: {title}", caption, alt, figure.to_json()))
+    return plots
+
+
+def components_plot(history: list[dict[str, Any]]) -> Plot | None:
+    """Draw the number of components over epochs, the warm-up shaded; None if never recorded."""
+    drawn = [(e["epoch"], e["n_components"]) for e in history if e.get("n_components") is not None]
+    if not drawn:
+        return None
+    epochs, numbers = zip(*drawn, strict=True)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=epochs,
+        y=numbers,
+        mode="lines+markers" if len(drawn) <= 60 else "lines",
+        line={"color": TRAIN_COLOUR, "shape": "hv", "width": 2},
+        marker={"size": 5},
+        hovertemplate="epoch %{x}<br>%{y} components<extra></extra>",
+    )
+    _dress(figure, "epoch", "components")
+    figure.update_yaxes(rangemode="tozero", tickformat="d")
+    caption = "Components are merged as far as the bound allows."
+    warm_up = [entry["epoch"] for entry in history if entry["phase"] == "warm-up"]
+    if warm_up:
+        caption += " Shaded: warm-up, before there is a mixture."
+        figure.add_vrect(
+            x0=min(warm_up) - 0.5,
+            x1=max(warm_up) + 0.5,
+            fillcolor="#8A8A8A",
+            opacity=0.18,
+            line_width=0,
+        )
+    alt = f"Number of components over epochs, from {numbers[0]} to {numbers[-1]}."
+    return Plot("n-components", "Number of components", caption, alt, figure.to_json())
+
+
+def sizes_plot(sizes: NDArray, weights: NDArray) -> Plot:
+    """Bars of rows in each component, largest first."""
+    order = np.argsort(-sizes, kind="stable")
+    share = sizes / max(sizes.sum(), 1)
+    figure = go.Figure()
+    figure.add_bar(
+        x=[str(k) for k in order],
+        y=sizes[order],
+        marker={"color": [component_style(k)[0] for k in order]},
+        customdata=np.stack([share[order], weights[order]], axis=1).tolist(),
+        hovertemplate="component %{x}<br>%{y} rows (%{customdata[0]:.1%})"
+        "<br>mixture weight %{customdata[1]:.4f}<extra></extra>",
+    )
+    _dress(figure, "component", "rows")
+    figure.update_xaxes(type="category")
+    alt = f"Bars of the rows in {len(sizes)} components, from {sizes.max()} to {sizes.min()} rows."
+    return Plot("sizes", "Component sizes", "Rows in each component.", alt, figure.to_json())
+
+
+def latent_map(summary: dict[str, NDArray], n_rows: int) -> Plot:
+    """Scatter of the latent means, one trace for each component, its number at its median."""
+    n_kept = len(summary["row"])
+    shown = np.arange(n_kept)
+    if n_kept > MAX_POINTS:
+        generator = np.random.default_rng(SEED)
+        shown = np.sort(generator.choice(n_kept, size=MAX_POINTS, replace=False))
+    projection = project(summary["embedding"][shown])
+    component, row = summary["component"][shown], summary["row"][shown]
+    confidence = summary["confidence"][shown]
+    label = _label_texts(summary, shown)
+    figure = go.Figure()
+    for k in np.unique(component):
+        member = np.flatnonzero(component == k)
+        colour, symbol = component_style(k)
+        columns = [row[member].tolist(), np.round(confidence[member], 4).tolist()]
+        template = f"row %{{customdata[0]}}<br>component {k}<br>confidence %{{customdata[1]:.3f}}"
+        if label is not None:
+            columns.append([label[i] for i in member])
+            template += "<br>label %{customdata[2]}"
+        figure.add_scatter(
+            x=projection.xy[member, 0].astype(np.float32),
+            y=projection.xy[member, 1].astype(np.float32),
+            name=f"component {k}",
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 6, "opacity": 0.85},
+            customdata=list(zip(*columns, strict=True)),
+            hovertemplate=template + "<extra></extra>",
+        )
+        x, y = np.median(projection.xy[member], axis=0)
+        figure.add_annotation(x=x, y=y, text=f"<b>{k}</b>", showarrow=False, borderpad=2)
+    _dress(figure, "", "")
+    figure.update_xaxes(showticklabels=False, showgrid=False, showline=False)
+    figure.update_yaxes(showticklabels=False, showgrid=False, showline=False)
+    figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
+    caption = f"{projection.method} of the latent means of "
+    if len(shown) == n_rows:
+        caption += f"all {n_rows:,} rows. "
+    else:
+        caption += (
+            f"{len(shown):,} of {n_rows:,} rows, drawn at random so that the page stays light. "
+        )
+    caption += f"{projection.note}Hover for row (counted from 0), component and confidence."
+    n_drawn = len(np.unique(component))
+    alt = (
+        f"Scatter plot of {len(shown)} latent means in {n_drawn} components ({projection.method})."
+    )
+    return Plot("map", "Latent map", caption, alt, figure.to_json(), tall=True)
+
+
+def project(embedding: NDArray) -> Projection:
+    """Latent means (M, L) as points (M, 2) and the name of the method.
+
+    Up to two dimensions are shown as they are. Otherwise t-SNE is used, or principal components
+    where there are fewer than 10 points or all points are one.
+    """
+    embedding = embedding.astype(np.float64)
+    n_points, n_latent = embedding.shape
+    if n_latent == 1:
+        height = np.random.default_rng(SEED).uniform(size=n_points)
+        note = "The height of a point is random: the latent space has one dimension. "
+        return Projection(np.column_stack([embedding[:, 0], height]), "Direct view", note)
+    if n_latent == 2:
+        return Projection(embedding, "Direct view", "The latent space has two dimensions. ")
+    if np.ptp(embedding, axis=0).max(initial=0.0) == 0.0:
+        return Projection(embedding[:, :2], "Direct view", "All points lie in the same place. ")
+    if n_points < MIN_TSNE_POINTS:
+        return Projection(PCA(n_components=2).fit_transform(embedding), "Principal components", "")
+    perplexity = min(30.0, (n_points - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED)
+    note = "Neighbours are faithful, distances between far groups are not. "
+    return Projection(tsne.fit_transform(embedding), "t-SNE", note)
+
+
+def _label_texts(summary: dict[str, NDArray], shown: NDArray) -> list[str] | None:
+    """Label of each point with plotly's mark-up made harmless; None without labels."""
+    if "label" not in summary:
+        return None
+    label = summary["label"][shown]
+    names = summary.get("label_names")
+    texts = [str(y if names is None or y >= len(names) else names[y]) for y in label.tolist()]
+    return [escape(text, quote=False) for text in texts]
+
+
+def _dress(figure: go.Figure, x_title: str, y_title: str) -> None:
+    """Layout that all figures share; colours of ink and paper are added in the page."""
+    figure.update_layout(
+        template="none",
+        margin={"l": 8, "r": 16, "t": 16, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        showlegend=False,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
+    figure.update_xaxes(title=x_title, automargin=True, zeroline=False, showgrid=False)
+    figure.update_yaxes(title=y_title, automargin=True, zeroline=False, nticks=6)

@@ -1,0 +1,160 @@
+"""Networks: shapes, order of pixels against NumPy, and the state they start in."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from infimix.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+
+CHANNELS = (4, 6, 8)
+IMAGE_SHAPES = [(8, 8), (28, 28), (9, 14), (31, 17, 2), (32, 32, 3), (64, 64, 3)]
+
+
+def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build()
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+PAIRS = {
+    "mlp": lambda: nn.ModuleList([MLPEncoder(64, (16, 12), 3), MLPDecoder(3, (12, 16), 64)]),
+    "linear": lambda: nn.ModuleList([MLPEncoder(64, (), 3), MLPDecoder(3, (), 64)]),
+    "conv": lambda: nn.ModuleList(
+        [ConvEncoder((8, 8), CHANNELS, 3), ConvDecoder(3, CHANNELS[::-1], (8, 8))]
+    ),
+    "conv_without_layers": lambda: nn.ModuleList(
+        [ConvEncoder((8, 8), (), 3), ConvDecoder(3, (), (8, 8))]
+    ),
+}
+
+
+@pytest.fixture(params=PAIRS)
+def pair(request: pytest.FixtureRequest) -> nn.Module:
+    return seeded(PAIRS[request.param])
+
+
+@pytest.mark.parametrize("leading", [(5,), (1,), (), (2, 5), (2, 1, 4), (0,)])
+def test_leading_axes_are_rows(pair: nn.Module, leading: tuple[int, ...]) -> None:
+    encoder, decoder = pair
+    x = draw(*leading, 64)
+    q = encoder(x)
+    assert q.mean.shape == q.log_var.shape == (*leading, 3)
+    assert decoder(q.mean).shape == x.shape
+    rows = x.reshape(-1, 64) if x.numel() else x
+    one_by_one = [decoder(encoder(row).mean) for row in rows]
+    if one_by_one:
+        expected = torch.stack(one_by_one).reshape(x.shape)
+        torch.testing.assert_close(decoder(q.mean), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
+def test_images_of_any_size_come_back(image_shape: tuple[int, ...]) -> None:
+    n_features = int(np.prod(image_shape))
+    encoder = seeded(lambda: ConvEncoder(image_shape, CHANNELS, 3))
+    decoder = seeded(lambda: ConvDecoder(3, CHANNELS[::-1], image_shape))
+    x = draw(2, n_features)
+    assert decoder(encoder(x).mean).shape == x.shape
+
+
+@pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
+def test_every_pixel_reaches_the_code_and_is_reached_by_it(image_shape: tuple[int, ...]) -> None:
+    n_features = int(np.prod(image_shape))
+    encoder = seeded(lambda: ConvEncoder(image_shape, CHANNELS, 3))
+    decoder = seeded(lambda: ConvDecoder(3, CHANNELS[::-1], image_shape))
+    x = draw(8, n_features).requires_grad_()
+    (used,) = torch.autograd.grad(encoder(x).mean.square().sum(), x)
+    assert (used.abs().sum(0) > 0).all()
+    assert (decoder(draw(8, 3)).std(0) > 0).all()
+
+
+def test_a_convolution_sees_the_image_as_numpy_does() -> None:
+    height, width, n_channels = 9, 12, 3
+    encoder = seeded(lambda: ConvEncoder((height, width, n_channels), (5,), 2))
+    conv = encoder.body[0]
+    image = draw(height, width, n_channels).numpy()
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    weight = conv.weight.detach().numpy()  # (out, in, 4, 4)
+    feature = np.zeros((5, height // 2, width // 2), dtype=np.float32)
+    for i in range(height // 2):
+        for j in range(width // 2):
+            window = padded[2 * i : 2 * i + 4, 2 * j : 2 * j + 4]  # (4, 4, in)
+            feature[:, i, j] = np.einsum("hwc,ochw->o", window, weight)
+    rectified = torch.from_numpy(np.maximum(feature, 0).ravel())
+    expected = encoder.heads.mean(rectified)
+    mean = encoder(torch.from_numpy(image.ravel())).mean
+    torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_writes_the_image_as_numpy_reads_it() -> None:
+    height, width, n_channels = 8, 12, 3
+    decoder = seeded(lambda: ConvDecoder(1, (1,), (height, width, n_channels)))
+    deconv = decoder.body[-1]
+    with torch.no_grad():
+        decoder.seed.weight.zero_()
+        seed = torch.zeros(height // 2, width // 2)
+        seed[2, 4] = 1.0
+        decoder.seed.bias.copy_(seed.ravel())
+        deconv.bias.copy_(torch.tensor([10.0, 20.0, 30.0]))
+    image = decoder(torch.zeros(1)).detach().numpy().reshape(height, width, n_channels)
+    # One seed pixel at (2, 4) stamps the 4 x 4 kernel with its corner at (2 * 2 - 1, 2 * 4 - 1).
+    expected = np.broadcast_to(np.float32([10, 20, 30]), image.shape).copy()
+    expected[3:7, 7:11] += deconv.weight.detach().numpy()[0].transpose(1, 2, 0)
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
+
+
+def test_noise_starts_small_and_the_same_for_all_rows(pair: nn.Module) -> None:
+    q = pair[0](draw(50, 64))
+    assert (q.log_var == q.log_var[0, 0]).all()
+    assert q.log_var[0, 0].div(2).exp() < 0.1
+    assert (q.mean.std(0) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_signal_neither_dies_nor_explodes_at_the_start(name: str) -> None:
+    wide = {
+        "mlp": lambda: nn.ModuleList(
+            [MLPEncoder(784, (500, 500, 2000), 10), MLPDecoder(10, (2000, 500, 500), 784)]
+        ),
+        "conv": lambda: nn.ModuleList(
+            [ConvEncoder((28, 28), (32, 64, 128), 10), ConvDecoder(10, (128, 64, 32), (28, 28))]
+        ),
+    }
+    encoder, decoder = seeded(wide[name])
+    z = encoder(draw(20, 784)).mean
+    output = decoder(draw(20, 10))
+    for tensor in (z, output):
+        assert 0.3 < tensor.square().mean().sqrt() < 3
+
+
+def test_every_parameter_gets_a_gradient(pair: nn.Module) -> None:
+    encoder, decoder = pair
+    q = encoder(draw(20, 64))
+    z = q.mean + (0.5 * q.log_var).exp() * draw(20, 3)
+    decoder(z).square().sum().backward()
+    for name, parameter in pair.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("build", PAIRS.values(), ids=PAIRS)
+def test_the_start_is_drawn_from_torchs_current_state(build: Callable[[], nn.Module]) -> None:
+    states = [seeded(build, seed).state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert not all(torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("image_shape", [(7, 7), (7, 64, 3), (28, 4)], ids=str)
+def test_too_small_an_image_is_refused(image_shape: tuple[int, ...]) -> None:
+    size = f"{image_shape[0]} x {image_shape[1]}"
+    with pytest.raises(ValueError, match=f"at least 8 pixels .* Got {size}"):
+        ConvEncoder(image_shape, CHANNELS, 3)
+    with pytest.raises(ValueError, match=f"at least 8 pixels .* Got {size}"):
+        ConvDecoder(3, CHANNELS[::-1], image_shape)
