@@ -35,6 +35,7 @@ TORCH_DRAWS = frozenset(
     "bernoulli multinomial normal poisson rand rand_like randint randint_like randn randn_like "
     "randperm".split()
 )
+TORCH_GLOBALS = frozenset(["torch", "torch.random", "torch.cuda", "torch.cuda.random"])
 NUMPY_GENERATORS = frozenset(["default_rng", "Generator", "PCG64", "RandomState", "SeedSequence"])
 # These of scikit-learn draw from NumPy's global generator unless told otherwise.
 SEEDED_BY_ARGUMENT = frozenset(
@@ -130,7 +131,7 @@ def global_randomness(tree: ast.Module) -> Iterator[str]:
         if owner in ("np.random", "numpy.random"):
             if function not in NUMPY_GENERATORS or not (node.args or node.keywords):
                 yield f"{node.lineno}: {name}"
-        elif owner.startswith("torch") and "seed" in function and not in_forked_rng(node, parent):
+        elif owner in TORCH_GLOBALS and "seed" in function and not in_forked_rng(node, parent):
             yield f"{node.lineno}: {name} outside fork_rng"
         elif owner == "torch" and function in TORCH_DRAWS:
             if "generator" not in arguments and not in_forked_rng(node, parent):
@@ -252,6 +253,7 @@ def test_global_randomness_is_found(source: str) -> None:
         "np.random.default_rng(seed)",
         "with torch.random.fork_rng(devices=[]):\n    torch.manual_seed(0)\n    torch.randn(3)",
         "torch.randn(3, generator=generator)",
+        "torch.Generator().manual_seed(0)",
         "KMeans(3, random_state=0)",
     ],
 )

@@ -41,6 +41,7 @@ app = typer.Typer(
     help="Find the groups in data without being told how many.",
     epilog="Example: infimix demo. Add --debug to any command to see where an error came from.",
     add_completion=False,
+    pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Named data sets: list them, download one.")
 app.add_typer(data_app, name="data")
@@ -99,7 +100,7 @@ def fit(
     max_components: Annotated[
         int | None, typer.Option(help="Most components to start from.")
     ] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Most passes over the data.")] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Most epochs after the warm-up.")] = None,
     latent: Annotated[int | None, typer.Option(help="Dimension of the latent space.")] = None,
     network: Annotated[
         Literal["mlp", "conv"] | None, typer.Option(help="conv is for images.")
@@ -140,7 +141,9 @@ def fit(
     estimator.set_params(**{name: value for name, value in given.items() if name in parameters})
     check_finite(dataset.X)
     if "likelihood" in parameters:
-        console.print(detect_kind(summarise_columns(dataset.X), kind).sentence, soft_wrap=True)
+        found = detect_kind(summarise_columns(dataset.X), kind)
+        likelihood = LIKELIHOOD_OF_KIND[found.name].replace("_", " ")
+        console.print(f"{found.sentence}, likelihood {likelihood}", soft_wrap=True)
     if force:
         _remove_run(out)
 

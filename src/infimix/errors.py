@@ -7,3 +7,7 @@ class DownloadError(OSError):
 
 class DataFileError(ValueError):
     """A data file is cut off, damaged, or not the one that was published."""
+
+
+class DivergedError(FloatingPointError):
+    """A bound stopped being finite during training."""

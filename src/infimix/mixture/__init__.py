@@ -13,6 +13,7 @@ from infimix.mixture.moves import (
     merge_while_better,
     rows_worth,
 )
+from infimix.mixture.state import MixtureState
 
 __all__ = [
     "Blocks",
@@ -22,6 +23,7 @@ __all__ = [
     "FullCovariance",
     "Merge",
     "MixtureFit",
+    "MixtureState",
     "NormalWishart",
     "Statistics",
     "Sweep",

@@ -61,7 +61,8 @@ class DiagonalCovariance(Family):
     def mahalanobis(self, q: NormalWishart, z: Tensor) -> Tensor:
         """Distance of rows (N, L) to the components in standard deviations, (N, K)."""
         scale = self.covariance(q).sqrt()
-        return torch.cdist(z.to(q.m)[None] / scale[:, None], (q.m / scale)[:, None])[..., 0].mT
+        white = (z.to(q.m) - q.m[:, None]) / scale[:, None]  # (K, N, L)
+        return white.square().sum(-1).sqrt().mT
 
     def sample(
         self, q: NormalWishart, component: Tensor, generator: torch.Generator | None

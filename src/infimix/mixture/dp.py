@@ -9,12 +9,12 @@ Rows :math:`z_n`, or factors :math:`q(z_n) = N(m_n, \mathrm{diag}\,s_n^2)`, ente
 .. math:: \mathcal L = \sum_n \log\sum_k e^{\rho_{nk}}
           - KL(q(v)\|p(v)) - \sum_k KL(q(\mu_k, \Lambda_k)\|p) .
 
-The M-step needs only the additive statistics :math:`S = \sum_n r_n^\top E[t(z_n)]` (K, P), of which
-it sees :math:`\zeta S`. With :math:`\zeta = 1` that is coordinate ascent on the evidence lower bound
-(Blei and Jordan 2006). With :math:`\zeta < 1` it ascends
-:math:`\zeta \sum_n \log\sum_k e^{\rho_{nk}} - KL`, the bound of the coarsened posterior (Miller and
-Dunson 2019), in which the rows are worth :math:`\zeta N` of them; :math:`\mathcal L` is then still a
-lower bound of the evidence, and it is what is reported.
+The M-step needs only the additive statistics :math:`S = \sum_n r_n^\top E[t(z_n)]` (K, P), of
+which it sees :math:`\zeta S`. With :math:`\zeta = 1` that is coordinate ascent on the evidence
+lower bound (Blei and Jordan 2006). With :math:`\zeta < 1` it ascends
+:math:`\zeta \sum_n \log\sum_k e^{\rho_{nk}} - KL`, the bound of the coarsened posterior (Miller
+and Dunson 2019), in which the rows are worth :math:`\zeta N` of them; :math:`\mathcal L` is then
+still a lower bound of the evidence, and it is what is reported.
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ VARIANCE_FLOOR = 1e-6
 
 
 class NormalWishart(NamedTuple):
-    r""":math:`N(\mu \mid m, (\kappa\Lambda)^{-1})\,W(\Lambda \mid \Psi^{-1}, \nu)`, batch shape (...).
+    r"""Law :math:`N(\mu \mid m, (\kappa\Lambda)^{-1})\,W(\Lambda \mid \Psi^{-1}, \nu)`.
 
-    The covariance of a component is about ``Psi / nu``. In the diagonal family ``Psi`` is its
-    diagonal and every feature has its own gamma law with ``nu`` degrees of freedom.
+    Batch shape (...). The covariance of a component is about ``Psi / nu``. In the diagonal family
+    ``Psi`` is its diagonal and every feature has its own gamma law with ``nu`` degrees of freedom.
     """
 
     m: Tensor  # (..., L)

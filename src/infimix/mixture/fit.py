@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
+from sklearn.cluster import KMeans  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from infimix.mixture.dp import Blocks, DPMixture, e_step
@@ -122,7 +122,9 @@ def settle(
     return fit
 
 
-def improve(fit: MixtureFit, blocks: Blocks, *, max_sweeps: int, tol: float, watch: Watcher) -> None:
+def improve(
+    fit: MixtureFit, blocks: Blocks, *, max_sweeps: int, tol: float, watch: Watcher
+) -> None:
     """Sweep until the bound stands still; components that lost their rows are dropped."""
     previous = -np.inf
     fit.converged = False
@@ -133,7 +135,7 @@ def improve(fit: MixtureFit, blocks: Blocks, *, max_sweeps: int, tol: float, wat
         fit.sweeps.append(Sweep(fit.bound, mixture.n_components))
         watch(fit.sweeps[-1])
         holds_rows = statistics.sums[:, 0] >= MIN_ROWS
-        fit.mixture = worth(mixture.with_statistics(statistics.sums[holds_rows]))
+        fit.mixture = mixture.with_statistics(statistics.sums[holds_rows])
         n_rows = float(statistics.sums[:, 0].sum())
         if fit.bound - previous < tol * n_rows and bool(holds_rows.all()):
             fit.converged = True
@@ -141,23 +143,22 @@ def improve(fit: MixtureFit, blocks: Blocks, *, max_sweeps: int, tol: float, wat
         previous = fit.bound
 
 
-def worth(mixture: DPMixture) -> DPMixture:
-    """Let each row count as much as the number of components calls for."""
-    n_rows = float(mixture.counts.sum())
-    zeta = rows_worth(n_rows, mixture.n_components, mixture.family.n_statistics)
-    return mixture.with_rows_worth(zeta)
-
-
 def _moments(blocks: Blocks, n_rows: int) -> tuple[Tensor, Tensor]:
-    """Mean (L,) and covariance (L, L) of the rows, float64, by two passes."""
-    mean = sum(z.sum(0, dtype=torch.float64) for z, _ in blocks) / n_rows
-    cov = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    """Mean (L,) and covariance (L, L) of the rows, float64 on the CPU, by two passes.
+
+    A feature that is constant up to rounding has no scale of its own and is given variance 1.
+    """
+    mean = torch.stack([z.sum(0, dtype=torch.float64) for z, _ in blocks]).sum(0) / n_rows
+    cov = mean.new_zeros(len(mean), len(mean))
     for z, var in blocks:
         delta = z.double() - mean
         cov += delta.mT @ delta
         if var is not None:
             cov += torch.diag(var.sum(0, dtype=torch.float64))
-    return mean, cov / n_rows
+    cov /= n_rows
+    variance = cov.diagonal()
+    variance[variance.sqrt() <= n_rows * torch.finfo(cov.dtype).eps * mean.abs()] = 1.0
+    return mean.cpu(), cov.cpu()
 
 
 def _sample(blocks: Blocks, n_rows: int, seed: int) -> Tensor:
@@ -195,4 +196,4 @@ def _start(
     features = family.features(sample).to(torch.float64).cpu()
     sums = resp.mT @ features * (n_rows / len(sample))
     concentration = torch.tensor(alpha, dtype=torch.float64)
-    return worth(DPMixture(family, reference, concentration, sums))
+    return DPMixture(family, reference, concentration, sums, rows_worth(n_rows))

@@ -67,17 +67,15 @@ class FullCovariance(Family):
     def log_normaliser(self, q: NormalWishart) -> Tensor:
         """Log of the integral of the unnormalised Normal-Wishart density, (K,) nats."""
         L = self.n_features
-        return (
-            0.5 * q.nu * (L * math.log(2) - _log_det(q.Psi))
-            + torch.special.multigammaln(q.nu / 2, L)
-            + 0.5 * L * (LOG_2PI - torch.log(q.kappa))
-        )
+        gamma: Tensor = torch.special.multigammaln(q.nu / 2, L)
+        scale = 0.5 * q.nu * (L * math.log(2) - _log_det(q.Psi))
+        return scale + gamma + 0.5 * L * (LOG_2PI - torch.log(q.kappa))
 
     def mahalanobis(self, q: NormalWishart, z: Tensor) -> Tensor:
         """Distance of rows (N, L) to the components in standard deviations, (N, K)."""
         factor = _cholesky(self.covariance(q))  # (K, L, L)
         delta = z.to(q.m) - q.m[:, None]  # (K, N, L)
-        white = torch.linalg.solve_triangular(factor, delta.mT, upper=False)  # (K, L, N)
+        white: Tensor = torch.linalg.solve_triangular(factor, delta.mT, upper=False)  # (K, L, N)
         return white.square().sum(1).sqrt().mT
 
     def sample(
@@ -138,15 +136,22 @@ def _symmetric(A: Tensor) -> Tensor:
 
 
 def _cholesky(A: Tensor) -> Tensor:
-    """Cholesky factor (..., L, L); what rounding left below zero is lifted to rounding size."""
+    """Cholesky factor (..., L, L); what rounding left below zero is lifted to rounding size.
+
+    A matrix that no lift up to its own size mends, such as one with a NaN, is an error of torch.
+    """
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex(A)
     if not bool(info.any()):
         return factor
     diagonal = A.diagonal(dim1=-2, dim2=-1)
     lift = torch.finfo(A.dtype).eps * A.shape[-1] * diagonal.amax(-1, keepdim=True)
-    while bool(info.any()):
+    for _ in range(16):
         lift = 10 * lift
         factor, info = torch.linalg.cholesky_ex(A + torch.diag_embed(lift.expand_as(diagonal)))
+        if not bool(info.any()):
+            return factor
+    factor = torch.linalg.cholesky(A)
     return factor
 
 

@@ -9,8 +9,11 @@ Unlike the bound it holds the rows to one component each, so overlapping pieces 
 not pay (integrated completed likelihood: Biernacki, Celeux, Govaert 2000).
 
 Real clusters are not Gaussian, and with enough rows every evidence prefers more components without
-end. So the rows are made worth less, :math:`\zeta S` for S (Miller and Dunson 2019), in
-proportion to what is being estimated: `ROWS_PER_STATISTIC` rows for each of the K P statistics.
+end. So :math:`\zeta S` stands for S: the rows are worth :math:`\zeta N = 10\sqrt N` of them (Miller
+and Dunson 2019 coarsen so; the root is ours: what more rows show of the shape of clusters grows, what
+they show of departures from the Gaussian should not decide).
+A component whose rows are together worth less than one keeps the weight of one: Gamma grows without
+end towards 0, which would pay for splinters of a row or two.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from torch import Tensor
 
 from infimix.mixture.dp import DPMixture
 
-ROWS_PER_STATISTIC = 2.0
+ROWS_PER_ROOT = 10.0
 
 
 class Merge(NamedTuple):
@@ -34,31 +37,28 @@ class Merge(NamedTuple):
     gain: float
 
 
-def rows_worth(n_rows: float, n_components: int, n_statistics: int) -> float:
-    r""":math:`\zeta = \min(1, 2 K P / N)`: what a row is worth as evidence for structure."""
-    return min(1.0, ROWS_PER_STATISTIC * n_components * n_statistics / max(n_rows, 1.0))
+def rows_worth(n_rows: float) -> float:
+    r""":math:`\zeta = \min(1, 10 / \sqrt N)`: what a row is worth as evidence for structure."""
+    return min(1.0, ROWS_PER_ROOT / max(n_rows, 1.0) ** 0.5)
 
 
 def log_partition_evidence(mixture: DPMixture) -> Tensor:
     r""":math:`\log p(z, c)` of the statistics, each row worth :math:`\zeta`; () in nats."""
     stats = mixture.zeta * mixture.sums
-    n = stats[:, 0]
-    evidence = mixture.family.log_evidence(mixture.prior, stats) + torch.lgamma(n)
-    total = torch.lgamma(mixture.alpha) - torch.lgamma(mixture.alpha + n.sum())
-    return evidence.sum() + mixture.n_components * torch.log(mixture.alpha) + total
+    n_rows = stats[:, 0].sum()
+    total = torch.lgamma(mixture.alpha) - torch.lgamma(mixture.alpha + n_rows)
+    weights = mixture.n_components * torch.log(mixture.alpha) + total
+    return _log_evidence_and_size(mixture, stats).sum() + weights
 
 
 def merge_gains(mixture: DPMixture) -> Tensor:
     """Change of log p(z, c) if j and k were one: (K, K) in nats, -inf on and below the diagonal."""
     stats = mixture.zeta * mixture.sums
     j, k = torch.triu_indices(len(stats), len(stats), 1)
-
-    def term(sums: Tensor) -> Tensor:
-        return mixture.family.log_evidence(mixture.prior, sums) + torch.lgamma(sums[:, 0])
-
-    alone = term(stats)
+    alone = _log_evidence_and_size(mixture, stats)
+    together = _log_evidence_and_size(mixture, stats[j] + stats[k])
     gains = stats.new_full((len(stats), len(stats)), -torch.inf)
-    gains[j, k] = term(stats[j] + stats[k]) - alone[j] - alone[k] - torch.log(mixture.alpha)
+    gains[j, k] = together - alone[j] - alone[k] - torch.log(mixture.alpha)
     return gains
 
 
@@ -73,15 +73,18 @@ def merge(mixture: DPMixture, parent: int, child: int) -> DPMixture:
 def merge_while_better(mixture: DPMixture) -> tuple[DPMixture, list[Merge]]:
     """Merge the best pair as long as the coarsened log p(z, c) rises."""
     path: list[Merge] = []
-    n_rows = float(mixture.counts.sum())
-    while mixture.n_components > 1:
-        K = mixture.n_components
-        mixture = mixture.with_rows_worth(rows_worth(n_rows, K, mixture.family.n_statistics))
+    while True:
         gains = merge_gains(mixture)
-        parent, child = divmod(int(gains.argmax()), K)
+        parent, child = divmod(int(gains.argmax()), mixture.n_components)
         gain = float(gains[parent, child])
         if gain <= 0:
             break
         mixture = merge(mixture, parent, child)
-        path.append(Merge(K - 1, parent, child, gain))
+        path.append(Merge(mixture.n_components, parent, child, gain))
     return mixture, path
+
+
+def _log_evidence_and_size(mixture: DPMixture, stats: Tensor) -> Tensor:
+    """Log p(z_k) + log Gamma(n_k) of coarsened statistics (K, P) -> (K,)."""
+    evidence = mixture.family.log_evidence(mixture.prior, stats)
+    return evidence + torch.lgamma(stats[:, 0].clamp_min(1.0))

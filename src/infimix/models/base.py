@@ -72,12 +72,16 @@ class LatentMixtureModule(nn.Module, ABC):
         """
 
     @abstractmethod
-    def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
-        """Named terms of the bound for rows x (N, D), one draw of z a row."""
+    def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
+        """Named terms of the bound for rows x (N, D), one draw of z a row.
+
+        `seen` (N, D) is what the encoder is shown in place of x, such as x with parts left out:
+        any q(z) gives a bound on log p(x), this one the looser, the less it is shown.
+        """
 
     @abstractmethod
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
-        """log p(x, z) - log q(z | x), (S, N) in nats, for noise (S, N, ...).
+        """Log p(x, z) - log q(z | x), (S, N) in nats, for noise (S, N, ...).
 
         The log-mean-exp over S is a bound on log p(x) that tightens with S.
         """
@@ -95,5 +99,5 @@ class LatentMixtureModule(nn.Module, ABC):
     def after_step(self, terms: ElboTerms) -> None:
         """Follow a gradient step; `terms` are those of its batch. Nothing by default."""
 
-    def end_epoch(self, rows: Pass) -> None:
-        """Follow an epoch whose successor weighs the prior. Nothing by default."""
+    def start_epoch(self, rows: Pass) -> None:
+        """Precede an epoch that weighs the prior, and follow the last. Nothing by default."""

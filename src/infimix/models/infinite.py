@@ -1,8 +1,8 @@
 r"""The unified model: a variational autoencoder whose prior is a Dirichlet-process mixture.
 
 .. math:: v_k \sim \mathrm{Beta}(1, \alpha), \; \pi = \mathrm{stick}(v), \;
-          (\mu_k, \Lambda_k) \sim \text{Normal-Wishart}, \;
-          c_n \sim \pi, \; z_n \sim N(\mu_{c_n}, \Lambda_{c_n}^{-1}), \; x_n \sim p_\theta(x \mid z_n)
+          (\mu_k, \Lambda_k) \sim \text{Normal-Wishart}, \; c_n \sim \pi, \;
+          z_n \sim N(\mu_{c_n}, \Lambda_{c_n}^{-1}), \; x_n \sim p_\theta(x \mid z_n)
 
 with :math:`q(z_n) = N(m_\phi(x_n), \mathrm{diag}\,s_\phi^2(x_n))` and q(c), q(v), q(mu, Lambda) in
 closed form. At the best q(c) the bound of all rows is
@@ -16,7 +16,7 @@ gradients, the mixture all of it by its statistics.
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -27,62 +27,12 @@ from infimix.mixture import (
     DPMixture,
     FullCovariance,
     MixtureFit,
-    NormalWishart,
+    MixtureState,
     Statistics,
     fit_mixture,
     settle,
 )
 from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
-
-
-@final
-class MixtureState(nn.Module):
-    """A `DPMixture` and its prior's reference as buffers, so that they are saved with the networks.
-
-    The number of components is that of the state last stored or loaded.
-    """
-
-    def __init__(self, n_latent: int, concentration: float) -> None:
-        super().__init__()
-        self.family = FullCovariance(n_latent)
-        eye = torch.eye(n_latent, dtype=torch.float64)
-        weak = self.family.weak_prior(eye.new_zeros(n_latent), eye, kappa=1.0)
-        self.register_buffer("sums", eye.new_zeros(0, self.family.n_statistics))
-        self.register_buffer("alpha", eye.new_tensor(concentration))
-        self.register_buffer("zeta", eye.new_tensor(1.0))
-        for name, value in weak._asdict().items():
-            self.register_buffer(f"prior_{name}", value)
-            self.register_buffer(f"reference_{name}", value.clone())
-
-    def _law(self, role: str) -> NormalWishart:
-        return NormalWishart(*(getattr(self, f"{role}_{name}") for name in NormalWishart._fields))
-
-    @property
-    def reference(self) -> NormalWishart:
-        """Prior at the scale of all latent means, that the learned prior leans on."""
-        return self._law("reference")
-
-    def load(self) -> DPMixture:
-        """Mixture that the buffers hold."""
-        zeta = float(self.zeta)
-        return DPMixture(self.family, self._law("prior"), self.alpha, self.sums, zeta)
-
-    def store(self, mixture: DPMixture, reference: NormalWishart | None = None) -> None:
-        """Keep this mixture."""
-        self.sums = mixture.sums
-        self.zeta = self.zeta.new_tensor(mixture.zeta)
-        laws = {"prior": mixture.prior, "reference": reference or self.reference}
-        for role, law in laws.items():
-            for name, value in law._asdict().items():
-                setattr(self, f"{role}_{name}", value)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        sums = state_dict.get(f"{prefix}sums")
-        if sums is not None:  # make room for as many components as are coming
-            self.sums = self.sums.new_zeros(sums.shape)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 @final
@@ -128,7 +78,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.n_latent, self.max_components = n_latent, max_components
         self.n_restarts, self.seed = n_restarts, seed
-        self.state = MixtureState(n_latent, concentration)
+        self.state = MixtureState(FullCovariance(n_latent), concentration)
 
     @property
     def n_components(self) -> int:
@@ -144,7 +94,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         """Standard normal (n, L)."""
         return torch.randn(n, self.n_latent, generator=generator, device=generator.device)
 
-    def encode(self, x: Tensor) -> Independent:
+    def encode(self, x: Tensor) -> Distribution:
         """q(z | x), diagonal normal of batch shape (N,) and event shape (L,)."""
         mean, log_var = self.encoder(self.likelihood.encoder_input(x))
         return Independent(Normal(mean, (0.5 * log_var).exp(), validate_args=False), 1)
@@ -154,9 +104,9 @@ class InfiniteMixtureModule(LatentMixtureModule):
         size = None if x is None else self.likelihood.size(x)
         return self.likelihood.distribution(self.decoder(z), size)
 
-    def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
-        """Named terms for rows x (N, D) and noise (N, L) or (1, L)."""
-        qz = self.encode(x)
+    def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
+        """Named terms for rows x (N, D) and noise (N, L) or (1, L); q(z | seen) if given."""
+        qz = self.encode(x if seen is None else seen)
         z = qz.mean + qz.stddev * noise  # (N, L)
         reconstruction = self.decode(z, x).log_prob(x)  # (N,)
         entropy = qz.entropy()  # (N,)
@@ -174,7 +124,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         return ElboTerms(reconstruction, entropy, log_prior, kl_global, statistics)
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
-        """log p(x, z) - log q(z | x), (S, N) for noise (S, N, L)."""
+        """Log p(x, z) - log q(z | x), (S, N) for noise (S, N, L)."""
         qz, mixture = self.encode(x), self.mixture
         z = qz.mean + qz.stddev * noise  # (S, N, L)
         features = mixture.family.features(z.flatten(0, 1))  # (S N, P)
@@ -210,7 +160,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         self.state.store(mixture.with_statistics(kept * mixture.sums + terms.statistics.sums))
 
     @torch.no_grad()
-    def end_epoch(self, rows: Pass) -> None:
+    def start_epoch(self, rows: Pass) -> None:
         """Start the mixture, or let it settle and merge, on fresh encodings of all rows."""
         codes = [self.encode(x) for x in rows()]
         blocks = [(qz.mean, qz.variance) for qz in codes]

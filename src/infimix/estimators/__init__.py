@@ -1,0 +1,42 @@
+"""The scikit-learn protocol: NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from infimix.estimators.base import MixtureEstimator
+from infimix.estimators.dp_mixture import DPGaussianMixture
+from infimix.estimators.infinite import InfiniteMixtureVAE
+from infimix.estimators.persistence import load_config
+
+__all__ = ["ESTIMATORS", "DPGaussianMixture", "InfiniteMixtureVAE", "MixtureEstimator", "load"]
+
+ESTIMATORS: dict[str, type[MixtureEstimator]] = {
+    "infinite": InfiniteMixtureVAE,
+    "dpgmm": DPGaussianMixture,
+}
+
+
+def load(folder: str | os.PathLike[str]) -> MixtureEstimator:
+    """Read the estimator that was saved in a folder, whichever it is.
+
+    Parameters
+    ----------
+    folder : path
+        What `save` or ``infimix fit --out`` has written.
+
+    Returns
+    -------
+    fitted estimator
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is missing, damaged, or written by a newer infimix.
+    """
+    name = load_config(Path(folder))["estimator"]
+    for estimator in ESTIMATORS.values():
+        if estimator.__name__ == name:
+            return estimator.load(folder)
+    raise ValueError(f"'{folder}' holds a {name!r}, which this infimix does not know; upgrade it.")

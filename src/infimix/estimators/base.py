@@ -1,0 +1,188 @@
+"""What both estimators share of the scikit-learn protocol."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from infimix.data import check_finite
+from infimix.estimators.persistence import load_config, load_weights, save_estimator
+
+# Kept as they are, so that memory maps of bytes or counts are not copied whole.
+DTYPES = [np.float64, np.float32, np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64]
+
+
+class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
+    """Clusters, embedding, density and samples from one fitted mixture."""
+
+    @abstractmethod
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Responsibilities (N, K)."""
+
+    @abstractmethod
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Bound on the log-likelihood of each row, (N,) nats."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]:
+        """What is saved as tensors."""
+
+    @abstractmethod
+    def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
+        """Undo `_tensors` and `_fitted`."""
+
+    def _fitted(self) -> dict[str, Any]:
+        """What is saved of the fit besides tensors, as JSON holds it."""
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": None if names is None else [str(name) for name in names],
+            "n_iter": self.n_iter_,
+            "lower_bound": self.lower_bound_,
+            "kind_sentence": self.kind_sentence_,
+        }
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit and return the component of each row, (N,)."""
+        return self.fit(X).labels_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (N, D)
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            int64 in 0..n_components_ - 1; component 0 is the largest.
+        """
+        return self.predict_proba(X).argmax(axis=1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`, in nats per row; larger is better. `y` is ignored."""
+        return float(self.score_samples(X).mean())
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``config.json`` and ``weights.safetensors`` into a folder, which is made.
+
+        Parameters
+        ----------
+        folder : path
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        check_is_fitted(self)
+        folder = Path(folder)
+        tensors = self._tensors() | {"labels": torch.from_numpy(self.labels_)}
+        params = self.get_params(deep=False)
+        save_estimator(folder, type(self).__name__, params, tensors, self._fitted())
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read an estimator that `save` has written.
+
+        Parameters
+        ----------
+        folder : path
+
+        Returns
+        -------
+        fitted estimator
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If a file is missing, damaged, newer than this infimix, or of another estimator.
+        """
+        folder = Path(folder)
+        config = load_config(folder)
+        if config["estimator"] != cls.__name__:
+            raise ValueError(
+                f"'{folder}' holds a {config['estimator']}, not a {cls.__name__}; "
+                f"load it with {config['estimator']}.load or infimix.load."
+            )
+        tensors, fitted = load_weights(folder), config["fitted"]
+        params = {k: tuple(v) if isinstance(v, list) else v for k, v in config["params"].items()}
+        estimator = cls(**params)
+        estimator.n_features_in_ = fitted["n_features_in"]
+        if fitted["feature_names_in"] is not None:
+            estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+        estimator.n_iter_ = fitted["n_iter"]
+        estimator.lower_bound_ = fitted["lower_bound"]
+        estimator.kind_sentence_ = fitted["kind_sentence"]
+        estimator.labels_ = tensors.pop("labels").numpy()
+        estimator._restore(tensors, fitted)
+        return estimator
+
+    def _check(self, X: Any, *, reset: bool) -> Any:
+        """Rows as a finite matrix, dense or CSR; memory maps stay what they are."""
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=DTYPES,
+            ensure_all_finite=False,
+            ensure_min_samples=2 if reset else 1,
+        )
+        if sparse.issparse(X):
+            X = sparse.csr_array(X)
+        names = getattr(self, "feature_names_in_", None)
+        check_finite(X, None if names is None else list(names))
+        return X
+
+    def _seed(self) -> int:
+        """Draw the seed of everything random in this fit."""
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _n_start(self, n_rows: int) -> int:
+        """Components that the fit begins with, checked against the number of rows."""
+        if self.max_components == "auto":
+            return min(AUTO_COMPONENTS, n_rows)
+        if self.max_components > n_rows:
+            raise ValueError(
+                f"max_components={self.max_components} must be at most the number of rows, and X "
+                f"has n_samples={n_rows}; lower it, or leave it at 'auto'."
+            )
+        return int(self.max_components)
+
+    def _check_component(self, n_samples: int, component: int | None) -> None:
+        """Refuse what cannot be sampled."""
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
+        if component is not None and not 0 <= component < self.n_components_:
+            raise ValueError(
+                f"component must lie in 0..{self.n_components_ - 1}, the components of this fit; "
+                f"got {component}."
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        """Tags of scikit-learn: sparse rows are accepted."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+AUTO_COMPONENTS = 30
+
+
+def like_input(values: Tensor, X: Any) -> np.ndarray:
+    """Return NumPy values in float32 if the rows are float32, else in float64."""
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    return values.detach().cpu().numpy().astype(dtype, copy=False)

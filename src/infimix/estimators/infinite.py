@@ -1,0 +1,410 @@
+"""The unified model by the scikit-learn protocol: data in; clusters, embedding, samples out."""
+
+from __future__ import annotations
+
+import math
+import os
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from infimix.data import detect_kind, summarise_columns
+from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND, LIKELIHOODS
+from infimix.estimators.base import MixtureEstimator, like_input
+from infimix.estimators.build import build_module, kind_for
+from infimix.training import Progress, Rows, TrainConfig, fit, rows_on
+
+SCORE_DRAWS = 8  # fixed draws of the noise, the same for every row
+
+
+@final
+class InfiniteMixtureVAE(MixtureEstimator):
+    """Variational autoencoder with a Dirichlet-process mixture prior: clusters without a number.
+
+    One bound is climbed by the networks and by the mixture. Training begins as an autoencoder
+    (warm-up); then the mixture is started in the latent space and all is trained together, while
+    components merge as far as the evidence asks for it.
+
+    Parameters
+    ----------
+    n_latent : int, default=10
+        L, dimension of the embedding.
+    max_components : int or "auto", default="auto"
+        Components that the mixture begins with; "auto" is 30, or the number of rows if less.
+    concentration : float, default=1.0
+        alpha of the Dirichlet process.
+    likelihood : str, default="auto"
+        "bernoulli", "expected_bernoulli", "continuous_bernoulli", "normal" or
+        "negative_binomial"; "auto" follows the kind of the data.
+    network : {"mlp", "conv"}, default="mlp"
+        "conv" needs `image_shape`.
+    image_shape : tuple (H, W) or (H, W, C), optional
+        Shape of the image that a row is.
+    warm_up_epochs, max_epochs : int or "auto", default="auto"
+        Epochs as an autoencoder, and on the whole bound.
+    batch_size : int, default=256
+    learning_rate : float, default=1e-3
+        Highest rate of Adam in each phase.
+    validation_fraction : float, default=0.1
+        Share of the rows that never train and decide when to stop; no labels are involved.
+    patience : int, default=20
+        Joint epochs without a better validation bound before training stops.
+    n_init : int, default=3
+        Starts of the mixture; the one with the best bound goes on.
+    device : str, default="auto"
+        "auto" takes CUDA if there is one, else the CPU.
+    random_state : int, RandomState or None, default=None
+        The same integer gives the same result on the same machine.
+    verbose : int, default=0
+        1 shows progress.
+    run_dir : path, optional
+        Where history and checkpoints go during the fit.
+    resume : bool, default=False
+        Go on from the last checkpoint in `run_dir`.
+
+    Attributes
+    ----------
+    n_components_ : int
+        K, components found.
+    weights_ : ndarray of shape (K,)
+        In falling order; they sum to 1.
+    labels_ : ndarray of shape (N,)
+    means_ : ndarray of shape (K, L)
+        In the latent space.
+    covariances_ : ndarray of shape (K, L, L)
+    lower_bound_ : float
+        Evidence lower bound in nats per row, on the rows of the fit.
+    history_ : list of dict
+        One record an epoch.
+    n_iter_ : int
+        Epochs.
+    interrupted_ : bool
+        Whether Ctrl-C ended the fit.
+    kind_sentence_ : str
+        What the columns were taken for.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> model = InfiniteMixtureVAE(n_latent=2, warm_up_epochs=2, max_epochs=2, random_state=0)
+    >>> model.fit(load_iris().data).transform(load_iris().data).shape
+    (150, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_latent": [Interval(Integral, 1, None, closed="left")],
+        "max_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "concentration": [Interval(Real, 0, None, closed="neither")],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS})],
+        "network": [StrOptions({"mlp", "conv"})],
+        "image_shape": [tuple, list, None],
+        "warm_up_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "run_dir": [str, os.PathLike, None],
+        "resume": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_latent: int = 10,
+        *,
+        max_components: int | str = "auto",
+        concentration: float = 1.0,
+        likelihood: str = "auto",
+        network: str = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        warm_up_epochs: int | str = "auto",
+        max_epochs: int | str = "auto",
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        validation_fraction: float = 0.1,
+        patience: int = 20,
+        n_init: int = 3,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        run_dir: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.n_latent = n_latent
+        self.max_components = max_components
+        self.concentration = concentration
+        self.likelihood = likelihood
+        self.network = network
+        self.image_shape = image_shape
+        self.warm_up_epochs = warm_up_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.n_init = n_init
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.run_dir = run_dir
+        self.resume = resume
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn networks and mixture.
+
+        Parameters
+        ----------
+        X : array-like, memory map or CSR matrix of shape (N, D)
+            Finite numbers, at least two rows. Memory maps and CSR rows are read batch by batch.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter breaks a rule; the message names it.
+        DivergedError
+            If the bound stops being finite.
+        """
+        self._validate_params()
+        X = self._check(X, reset=True)
+        if self.resume and (self.run_dir is None or not isinstance(self.random_state, Integral)):
+            raise ValueError(
+                "resume=True needs run_dir, where the checkpoints are, and an integer "
+                f"random_state; got run_dir={self.run_dir!r}, random_state={self.random_state!r}."
+            )
+        n_start, seed = self._n_start(X.shape[0]), self._seed()
+        summary = summarise_columns(X)
+        kind = detect_kind(summary, kind_for(self.likelihood))
+        self.kind_ = kind.name
+        self.likelihood_ = (
+            LIKELIHOOD_OF_KIND[kind.name] if self.likelihood == "auto" else self.likelihood
+        )
+        name = self.likelihood_.replace("_", " ")
+        self.kind_sentence_ = f"{kind.sentence}, likelihood {name}"
+        self._build(kind.offset, kind.scale, n_start, seed)
+        if self.likelihood_ == "negative_binomial":
+            self.module_.likelihood.set_typical_size(float(summary.mean.sum()) or 1.0)
+        rows = self._rows(X)
+        train, valid = self._split(rows.n_rows, seed)
+        config = self._config(len(train), seed)
+        run = {k: v for k, v in self.get_params().items() if k not in NOT_OF_A_RUN}
+        with Progress(shown=self.verbose > 0, n_steps=config.n_epochs) as progress:
+            state = fit(
+                self.module_,
+                rows,
+                train,
+                valid,
+                config,
+                run_dir=None if self.run_dir is None else Path(self.run_dir),
+                resume=self.resume,
+                run={"n_rows": X.shape[0], "n_features": X.shape[1], **run},
+                watch=progress.show,
+            )
+        self.history_, self.n_iter_ = state.history, max(1, state.epoch)
+        self.interrupted_ = state.interrupted
+        self._install()
+        self.labels_ = self.predict_proba(X).argmax(axis=1)
+        self.lower_bound_ = self.score(X)
+        return self
+
+    @torch.no_grad()
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Responsibilities q(c | x).
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (N, D)
+
+        Returns
+        -------
+        ndarray of shape (N, K)
+            Rows sum to 1; no noise is involved.
+        """
+        return self._map(X, self._module().responsibilities)
+
+    @torch.no_grad()
+    def transform(self, X: Any) -> np.ndarray:
+        """Latent means, the embedding.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (N, D)
+
+        Returns
+        -------
+        ndarray of shape (N, L)
+        """
+        module = self._module()
+        return self._map(X, lambda x: module.encode(x).mean)
+
+    @torch.no_grad()
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Mean of p(x | z), in the units of the data.
+
+        Parameters
+        ----------
+        Z : array-like of shape (N, L)
+            Latent codes, as `transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (N, D)
+            Counts are those of a row of typical size.
+        """
+        module = self._module()
+        Z = np.asarray(Z)
+        if Z.ndim != 2 or Z.shape[1] != self.n_latent:
+            raise ValueError(
+                f"Z must have shape (n_rows, {self.n_latent}), one latent code a row as transform "
+                f"gives them; got shape {Z.shape}."
+            )
+        z = torch.tensor(Z, dtype=torch.float32, device=self._device())
+        mean = torch.cat([module.likelihood.mean(module.decoder(part)) for part in z.split(4096)])
+        return like_input(mean.double().cpu() * self._scale + self._offset, Z)
+
+    @torch.no_grad()
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Evidence lower bound of each row.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (N, D)
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            Nats, for the data as they came; larger is better. The mean over eight fixed draws of
+            the latent noise, the same for every row, so that it is a function of the row.
+        """
+        module = self._module()
+        noise = module.draw_noise(SCORE_DRAWS, torch.Generator().manual_seed(0)).to(self._device())
+
+        def bound(x: Tensor) -> Tensor:
+            return torch.stack([module.elbo(x, draw[None]).total for draw in noise]).mean(0)
+
+        return self._map(X, bound) - self._log_jacobian
+
+    @torch.no_grad()
+    def sample(
+        self, n_samples: int = 1, component: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw new rows: a component, a code of it, a row for the code.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        component : int, optional
+            Draw from this component only.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, D)
+            In the units of the data.
+        component : ndarray of shape (n_samples,)
+        """
+        module = self._module()
+        self._check_component(n_samples, component)
+        random = check_random_state(self.random_state)
+        generator = torch.Generator(self._device()).manual_seed(int(random.randint(2**31 - 1)))
+        x, c = module.sample(n_samples, generator, component)
+        return x.double().cpu().numpy() * self._scale + self._offset, c.cpu().numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.n_latent)
+
+    @property
+    def _log_jacobian(self) -> float:
+        """Log of the volume of a unit of scaled data in nats; only densities have one."""
+        is_density = self.likelihood_ in ("normal", "continuous_bernoulli")
+        return float(np.log(self._scale).sum()) if is_density else 0.0
+
+    def _device(self) -> torch.device:
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(name)
+
+    def _module(self) -> Any:
+        check_is_fitted(self)
+        return self.module_
+
+    def _rows(self, X: Any) -> Rows:
+        return rows_on(X, self._offset, self._scale, self._device())
+
+    def _map(self, X: Any, function: Any) -> np.ndarray:
+        """Apply a function of blocks (B, D) to all rows."""
+        X = self._check(X, reset=False)
+        return like_input(torch.cat([function(x).cpu() for x in self._rows(X).blocks()]), X)
+
+    def _split(self, n_rows: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Rows that train, in their order, and rows that only measure the bound."""
+        n_valid = int(self.validation_fraction * n_rows)
+        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
+        return order[n_valid:].sort().values, order[:n_valid].sort().values
+
+    def _config(self, n_train: int, seed: int) -> TrainConfig:
+        """Training plan; small data get as many epochs as bring enough gradient steps."""
+        n_steps = math.ceil(n_train / self.batch_size)
+        warm_up = self.warm_up_epochs if self.warm_up_epochs != "auto" else _epochs(30, n_steps)
+        joint = self.max_epochs if self.max_epochs != "auto" else _epochs(25, n_steps)
+        return TrainConfig(
+            warm_up, joint, self.batch_size, self.learning_rate, self.patience, seed=seed
+        )
+
+    def _build(self, offset: np.ndarray, scale: np.ndarray, n_start: int, seed: int) -> None:
+        self._offset, self._scale = offset, scale
+        self.module_ = build_module(self, n_start, seed).to(self._device())
+
+    def _install(self) -> None:
+        """Set the fitted attributes that follow from the module."""
+        mixture = self.module_.eval().mixture
+        q = mixture.components()
+        self.means_ = q.m.cpu().numpy()
+        self.covariances_ = mixture.family.covariance(q).cpu().numpy()
+        self.weights_ = mixture.weights().cpu().numpy()
+        self.n_components_ = mixture.n_components
+
+    def _tensors(self) -> dict[str, Tensor]:
+        scaling = {"offset": self._offset, "scale": self._scale}
+        module = {f"module/{k}": v for k, v in self.module_.state_dict().items()}
+        return module | {k: torch.tensor(v) for k, v in scaling.items()}
+
+    def _fitted(self) -> dict[str, Any]:
+        return super()._fitted() | {
+            "kind": self.kind_,
+            "likelihood": self.likelihood_,
+            "history": self.history_,
+            "interrupted": self.interrupted_,
+        }
+
+    def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
+        self.kind_, self.likelihood_ = fitted["kind"], fitted["likelihood"]
+        self.history_, self.interrupted_ = fitted["history"], fitted["interrupted"]
+        self._build(tensors.pop("offset").numpy(), tensors.pop("scale").numpy(), 1, 0)
+        self.module_.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items()})
+        self._install()
+
+
+# Parameters that may differ between a run and the one it resumes.
+NOT_OF_A_RUN = {"verbose", "run_dir", "resume", "device"}
+
+
+def _epochs(n_epochs: int, n_steps: int) -> int:
+    """At least `n_epochs`, and on small data as many as make 1500 gradient steps, up to 300."""
+    return max(n_epochs, min(300, math.ceil(1500 / n_steps)))

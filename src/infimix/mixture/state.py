@@ -1,0 +1,65 @@
+"""A fitted mixture as the buffers of a module: what is saved, loaded and moved to devices."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from infimix.mixture.dp import DPMixture
+from infimix.mixture.families import Family, NormalWishart
+
+
+@final
+class MixtureState(nn.Module):
+    """A `DPMixture` and its prior's reference as buffers, so that they are saved with the networks.
+
+    The number of components is that of the mixture last stored or loaded.
+    """
+
+    sums: Tensor
+    alpha: Tensor
+    zeta: Tensor
+
+    def __init__(self, family: Family, concentration: float) -> None:
+        super().__init__()
+        self.family = family
+        eye = torch.eye(family.n_features, dtype=torch.float64)
+        weak = family.weak_prior(eye.new_zeros(family.n_features), eye, kappa=1.0)
+        self.register_buffer("sums", eye.new_zeros(0, family.n_statistics))
+        self.register_buffer("alpha", eye.new_tensor(concentration))
+        self.register_buffer("zeta", eye.new_tensor(1.0))
+        for name, value in weak._asdict().items():
+            self.register_buffer(f"prior_{name}", value)
+            self.register_buffer(f"reference_{name}", value.clone())
+
+    def _law(self, role: str) -> NormalWishart:
+        return NormalWishart(*(getattr(self, f"{role}_{name}") for name in NormalWishart._fields))
+
+    @property
+    def reference(self) -> NormalWishart:
+        """Prior at the scale of all latent means, that the learned prior leans on."""
+        return self._law("reference")
+
+    def load(self) -> DPMixture:
+        """Mixture that the buffers hold."""
+        zeta = float(self.zeta)
+        return DPMixture(self.family, self._law("prior"), self.alpha, self.sums, zeta)
+
+    def store(self, mixture: DPMixture, reference: NormalWishart | None = None) -> None:
+        """Keep this mixture."""
+        self.sums = mixture.sums
+        self.zeta = self.zeta.new_tensor(mixture.zeta)
+        laws = {"prior": mixture.prior, "reference": reference or self.reference}
+        for role, law in laws.items():
+            for name, value in law._asdict().items():
+                setattr(self, f"{role}_{name}", value)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        sums = state_dict.get(f"{prefix}sums")
+        if sums is not None:  # make room for as many components as are coming
+            self.sums = self.sums.new_zeros(sums.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,0 +1,20 @@
+"""Training: rows on the device, one loop, checkpoints; no branch on the model."""
+
+from infimix.training.checkpoint import load_tensors, save_tensors, write_atomically
+from infimix.training.loop import TrainConfig, fit
+from infimix.training.progress import Progress
+from infimix.training.rows import Rows, rows_on
+from infimix.training.state import TrainState, write_history
+
+__all__ = [
+    "Progress",
+    "Rows",
+    "TrainConfig",
+    "TrainState",
+    "fit",
+    "load_tensors",
+    "rows_on",
+    "save_tensors",
+    "write_atomically",
+    "write_history",
+]

@@ -1,0 +1,202 @@
+"""The training loop, whole and visible, for every model.
+
+A run is a function of its rows, its module and its `TrainConfig`: batches and noise come from
+generators that are seeded from the config and saved with every checkpoint, so that a resumed run
+ends with the weights of the uninterrupted one, bit for bit on one CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infimix.errors import DivergedError
+from infimix.models import ElboTerms, LatentMixtureModule
+from infimix.training.rows import Rows
+from infimix.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; the estimators' parameters of the same names say more.
+    """
+
+    warm_up_epochs: int
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int
+    seed: int
+    masked: float = 0.3  # share of the inputs that the encoder is not shown in the warm-up
+    max_grad_norm: float = 100.0
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of both phases."""
+        return self.warm_up_epochs + self.max_epochs
+
+    def phase(self, epoch: int) -> str:
+        """Name of the phase of an epoch: "warm-up", then "joint"."""
+        return "warm-up" if epoch < self.warm_up_epochs else "joint"
+
+    def kl_weight(self, epoch: int) -> float:
+        """Weight of all but the reconstruction: 0 in the warm-up, then 1."""
+        return 0.0 if self.phase(epoch) == "warm-up" else 1.0
+
+    def lr(self, epoch: int, done: float) -> float:
+        """Learning rate, `done` of the epoch in [0, 1]: up in a tenth of a phase, cosine to 0."""
+        if self.phase(epoch) == "warm-up":
+            at = (epoch + done) / self.warm_up_epochs
+        else:
+            at = (epoch - self.warm_up_epochs + done) / self.max_epochs
+        rise = min(1.0, at / 0.1 + 0.01)
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * at))
+
+
+Watcher = Callable[[dict[str, Any]], None]
+
+
+def fit(
+    module: LatentMixtureModule,
+    rows: Rows,
+    train: Tensor,
+    valid: Tensor,
+    config: TrainConfig,
+    *,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    run: dict[str, Any] | None = None,
+    watch: Watcher = lambda record: None,
+) -> TrainState:
+    """Train a module in place; it ends at the weights with the best validation bound.
+
+    Parameters
+    ----------
+    module : LatentMixtureModule
+        On the device of the rows.
+    rows : Rows
+        All rows.
+    train, valid : Tensor of int64
+        Which rows train, and which only measure the bound; `valid` may be empty, then the
+        bound of the training rows decides.
+    config : TrainConfig
+        How to train.
+    run_dir : Path, optional
+        Where ``checkpoints/`` and ``history.jsonl`` go.
+    resume : bool
+        Go on from the last checkpoint of `run_dir`, if there is one.
+    run : dict, optional
+        What tells this run from another (parameters, shape of the data); a run is only resumed
+        if it was the same.
+    watch : callable
+        Told of every epoch's record.
+
+    Returns
+    -------
+    TrainState
+        History and how the run ended; ``interrupted`` after Ctrl-C, the module is then usable.
+
+    Raises
+    ------
+    DivergedError
+        If a term of the bound stops being finite; the last checkpoint stays.
+    """
+    device = rows.take(train[:1]).device
+    state = TrainState(module, config.learning_rate, config.seed, device, run or {})
+    if run_dir is not None and resume:
+        state.load(run_dir)
+        for record in state.history:
+            watch(record)
+    train_pass = lambda: rows.blocks(train)  # noqa: E731
+    try:
+        while state.epoch < config.n_epochs and state.epochs_since_best <= config.patience:
+            if config.kl_weight(state.epoch) > 0:
+                module.start_epoch(train_pass)
+            record = _epoch(state, rows, train, config, run_dir)
+            record |= _validate(state, rows, valid)
+            state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) > 0)
+            watch(record)
+            state.save(run_dir, every_seconds=10.0)
+    except KeyboardInterrupt:
+        state.interrupted = True
+    state.restore_best()
+    module.eval()
+    module.start_epoch(train_pass)
+    return state
+
+
+def _epoch(
+    state: TrainState, rows: Rows, train: Tensor, config: TrainConfig, run_dir: Path | None
+) -> dict[str, Any]:
+    """Every training row once; the record of the epoch."""
+    module, start = state.module.train(), time.perf_counter()
+    kl_weight = config.kl_weight(state.epoch)
+    batches = train[torch.randperm(len(train), generator=state.order)].split(config.batch_size)
+    sums: dict[str, Tensor] = {}
+    for step, index in enumerate(batches):
+        x = rows.take(index)
+        seen = _mask(x, config.masked, state.noise) if kl_weight == 0 else None
+        terms = module.elbo(x, module.draw_noise(len(x), state.noise), seen)
+        bound = terms.weighted(kl_weight)
+        loss = -bound.mean()
+        if not torch.isfinite(loss):
+            raise DivergedError(_first_bad_term(state, config, terms, step, run_dir))
+        for group in state.optimizer.param_groups:
+            group["lr"] = config.lr(state.epoch, step / len(batches))
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
+        state.optimizer.step()
+        module.after_step(terms)
+        for name, term in {"bound": bound, **terms.named()}.items():
+            sums[name] = sums.get(name, torch.zeros(())) + term.detach().sum().cpu()
+    means = {name: float(total) / len(train) for name, total in sums.items()}
+    return {
+        "epoch": state.epoch,
+        "phase": config.phase(state.epoch),
+        **means,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _mask(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Leave out a random share of x (N, D), as dropout does (Vincent et al. 2010)."""
+    is_kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    return x * is_kept / (1 - share)
+
+
+@torch.no_grad()
+def _validate(state: TrainState, rows: Rows, valid: Tensor) -> dict[str, Any]:
+    """Components in use, and the bound of the rows that do not train, with the same noise always."""
+    module = state.module.eval()
+    found: dict[str, Any] = {"n_components": module.n_components or None, "valid_bound": None}
+    if len(valid):
+        device = state.noise.device
+        noise = torch.Generator(device).manual_seed(0)
+        total = 0.0
+        for x in rows.blocks(valid):
+            terms = module.elbo(x, module.draw_noise(len(x), noise))
+            total += float(terms.weighted(float(module.n_components > 0)).sum())
+        found["valid_bound"] = total / len(valid)
+    return found
+
+
+def _first_bad_term(
+    state: TrainState, config: TrainConfig, terms: ElboTerms, step: int, run_dir: Path | None
+) -> str:
+    """Sentence for a run whose bound stopped being finite."""
+    bad = [name for name, term in terms.named().items() if not torch.isfinite(term).all()]
+    where = f"the last checkpoint is in {run_dir}" if run_dir else "no run directory was given"
+    return (
+        f"The bound of {type(state.module).__name__} stopped being finite at epoch {state.epoch}, "
+        f"batch {step}: {', '.join(bad) or 'the sum'} first; {where}. "
+        f"Lower learning_rate (now {config.learning_rate:g}), or look for extreme values in X."
+    )
+

@@ -1,0 +1,104 @@
+"""Rows on their way to the device: held there whole, or streamed from a memory map or CSR rows.
+
+Either way a batch is an index, never a Python loop over rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, final
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+BLOCK_ROWS = 4096
+HELD_BYTES = 2**31  # float32 rows up to 2 GiB are held on the device
+
+
+class Rows(ABC):
+    """N rows of D model inputs, (x - offset) / scale as float32."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+
+    @abstractmethod
+    def take(self, index: Tensor) -> Tensor:
+        """Rows of this index (B,), int64 on the CPU: (B, D) on the device."""
+
+    def blocks(self, index: Tensor | None = None) -> Iterator[Tensor]:
+        """All rows, or those of an index, in order: blocks (B, D), B at most `BLOCK_ROWS`."""
+        index = torch.arange(self.n_rows) if index is None else index
+        for part in index.split(BLOCK_ROWS):
+            yield self.take(part)
+
+
+@final
+class HeldRows(Rows):
+    """Rows that lie on the device."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__(len(x))
+        self.x = x
+
+    def take(self, index: Tensor) -> Tensor:
+        """See `Rows`."""
+        return self.x[index.to(self.x.device)]
+
+
+@final
+class StreamedRows(Rows):
+    """Rows that stay where they are; a batch at a time is read, scaled and sent to the device."""
+
+    def __init__(self, X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device) -> None:
+        super().__init__(X.shape[0])
+        self.X, self.offset, self.scale, self.device = X, offset, scale, device
+
+    def take(self, index: Tensor) -> Tensor:
+        """See `Rows`; read in rising order, which a disk likes better."""
+        order = torch.argsort(index)
+        rows = self.X[index[order].numpy()]
+        dense = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
+        scaled = ((dense - self.offset) / self.scale).astype(np.float32)
+        x = torch.empty(scaled.shape)
+        x[order] = torch.from_numpy(scaled)
+        return x.to(self.device)
+
+
+def rows_on(X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device) -> Rows:
+    """Hold the rows of X (N, D) on the device if they fit there and are not kept on disk.
+
+    Parameters
+    ----------
+    X : ndarray, memmap or CSR array of shape (N, D)
+        Finite numbers.
+    offset, scale : ndarray of shape (D,)
+        The model sees (x - offset) / scale.
+    device : torch.device
+        Where batches are used.
+
+    Returns
+    -------
+    Rows
+        `StreamedRows` for memory maps, CSR rows and more than `HELD_BYTES`, else `HeldRows`.
+    """
+    n_bytes = 4 * X.shape[0] * X.shape[1]
+    streamed = StreamedRows(X, offset, scale, device)
+    if is_memory_map(X) or sparse.issparse(X) or n_bytes > HELD_BYTES:
+        return streamed
+    held = torch.empty(X.shape, device=device)
+    for first in range(0, X.shape[0], BLOCK_ROWS):
+        last = min(first + BLOCK_ROWS, X.shape[0])
+        held[first:last] = streamed.take(torch.arange(first, last))
+    return HeldRows(held)
+
+
+def is_memory_map(X: Any) -> bool:
+    """Whether an array is a view of a file."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False

@@ -1,0 +1,24 @@
+"""scikit-learn's own checks over every estimator, with no expected failure."""
+
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from infimix.estimators import ESTIMATORS
+
+# Few epochs and starts: the checks fit some fifty times, and look at the protocol, not at quality.
+QUICK: dict[str, dict[str, Any]] = {
+    "infinite": {"warm_up_epochs": 2, "max_epochs": 2, "n_latent": 2, "n_init": 1},
+    "dpgmm": {},
+}
+
+
+def quick_estimators() -> list[BaseEstimator]:
+    """One of each estimator; a new one without an entry in `QUICK` is checked as it comes."""
+    return [make(**QUICK.get(name, {})) for name, make in ESTIMATORS.items()]
+
+
+@parametrize_with_checks(quick_estimators(), expected_failed_checks=lambda estimator: {})
+def test_scikit_learn_protocol(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)

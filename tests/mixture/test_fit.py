@@ -1,0 +1,215 @@
+"""Whole fits: what has to be found, what must not matter, what must not break."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from infimix.mixture import (
+    Blocks,
+    DiagonalCovariance,
+    Family,
+    FullCovariance,
+    MixtureFit,
+    Sweep,
+    e_step,
+    fit_mixture,
+    responsibilities,
+    rows_worth,
+)
+
+TOL = 1e-4
+
+
+def fit(
+    family_class: type[Family],
+    blocks: Blocks | Tensor,
+    *,
+    n_components: int = 12,
+    n_restarts: int = 2,
+    max_sweeps: int = 60,
+    seed: int = 0,
+    **options: object,
+) -> MixtureFit:
+    blocks = [(blocks, None)] if isinstance(blocks, Tensor) else list(blocks)
+    return fit_mixture(
+        family_class(blocks[0][0].shape[1]),
+        blocks,
+        sum(len(z) for z, _ in blocks),
+        n_components=n_components,
+        alpha=1.0,
+        n_restarts=n_restarts,
+        max_sweeps=max_sweeps,
+        tol=TOL,
+        seed=seed,
+        **options,
+    )
+
+
+def labels(fitted: MixtureFit, rows: Tensor) -> np.ndarray:
+    return responsibilities(fitted.mixture, [(rows, None)]).argmax(1).numpy()
+
+
+def blobs(n_clusters: int, seed: int, n_rows: int = 240) -> tuple[Tensor, np.ndarray]:
+    """Rows (N, 3) of clusters on a shaken grid, at least 8 standard deviations apart."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*3 * [[0, 12]]), -1).reshape(-1, 3)
+    centers = rng.permutation(grid)[:n_clusters] + rng.uniform(-1, 1, (n_clusters, 3))
+    X, y = make_blobs(n_rows, centers=centers, cluster_std=1.0, random_state=seed)
+    return torch.from_numpy(X), y
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n_clusters", [3, 4, 5])
+def test_separated_clusters_are_found(
+    family_class: type[Family], n_clusters: int, seed: int
+) -> None:
+    rows, y = blobs(n_clusters, seed)
+    fitted = fit(family_class, rows, seed=seed)
+    assert fitted.mixture.n_components == n_clusters
+    assert adjusted_rand_score(y, labels(fitted, rows)) == 1
+    assert sorted(np.bincount(y)) == pytest.approx(sorted(fitted.mixture.counts.tolist()))
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 6])
+@pytest.mark.parametrize("n_rows", [150, 3000])
+def test_one_cluster_is_one_component(
+    family_class: type[Family], n_rows: int, n_features: int
+) -> None:
+    """Also where a row is worth little: a splinter of two rows in 3000 is no cluster."""
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        rows = torch.from_numpy(rng.normal(size=(n_rows, n_features)))
+        assert fit(family_class, rows, n_restarts=1, seed=seed).mixture.n_components == 1
+
+
+def test_full_covariance_tells_crossing_clusters_apart() -> None:
+    """Which no diagonal covariance and no k-means does."""
+    rng = np.random.default_rng(0)
+    arms = rng.normal(size=(2, 300, 2)) * [6.0, 0.2]
+    turn = np.array([[1, 1], [-1, 1]]) / np.sqrt(2)
+    rows = torch.from_numpy(np.concatenate([arms[0] @ turn, arms[1] @ turn.T]))
+    fitted = fit(FullCovariance, rows)
+    assert fitted.mixture.n_components == 2
+    assert adjusted_rand_score(np.repeat([0, 1], 300), labels(fitted, rows)) > 0.8
+
+
+def test_same_seed_repeats_bit_for_bit(family_class: type[Family]) -> None:
+    rows, _ = blobs(4, seed=1)
+    first, again = fit(family_class, rows, seed=5), fit(family_class, rows, seed=5)
+    assert torch.equal(first.mixture.sums, again.mixture.sums)
+    assert (first.bound, first.sweeps, first.merges) == (again.bound, again.sweeps, again.merges)
+    assert fit(family_class, rows, seed=6).sweeps != first.sweeps
+
+
+def test_origin_scale_and_blocks_do_not_matter(family_class: type[Family]) -> None:
+    rows, _ = blobs(3, seed=2)
+    plain = fit(family_class, rows)
+    factor = torch.tensor([1e3, 1.0, 1e-2], dtype=torch.float64)
+    other = fit(family_class, rows * factor + 100)
+    np.testing.assert_array_equal(labels(other, rows * factor + 100), labels(plain, rows))
+    n_nats = 240 * float(factor.log().sum())  # of the change of units
+    assert other.bound + n_nats == pytest.approx(plain.bound, rel=1e-4)
+    in_blocks = fit(family_class, [(block, None) for block in rows.split(50)])
+    assert in_blocks.bound == pytest.approx(plain.bound, rel=1e-9)
+
+
+def test_components_fall_in_size_and_order_of_rows_does_not_matter(
+    family_class: type[Family],
+) -> None:
+    rows, y = blobs(5, seed=3, n_rows=400)
+    rows, y = rows[y < 4], y[y < 4]
+    keep = np.random.default_rng(0).uniform(size=len(y)) < (1 + y) / 4  # unequal sizes
+    rows = rows[torch.from_numpy(keep)]
+    fitted = fit(family_class, rows)
+    counts = fitted.mixture.counts
+    assert bool((counts.diff() < 0).all())
+    turned = fit(family_class, rows.flip(0))
+    torch.testing.assert_close(turned.mixture.counts, counts, rtol=1e-4, atol=0)
+    assert turned.bound == pytest.approx(fitted.bound, rel=1e-4)
+
+
+def test_history_tells_of_every_sweep(family_class: type[Family]) -> None:
+    rows, _ = blobs(4, seed=0)
+    seen: list[Sweep] = []
+    fitted = fit(family_class, rows, n_restarts=1, watch=seen.append)
+    assert fitted.sweeps == seen
+    assert fitted.sweeps[-1] == Sweep(fitted.bound, 4)
+    assert fitted.converged
+    family = fitted.mixture.family
+    assert fitted.mixture.zeta == rows_worth(240, family.n_statistics)
+    statistics = e_step(fitted.mixture, [(rows, None)])
+    bound = float(statistics.log_norm - fitted.mixture.kl())
+    assert bound == pytest.approx(fitted.bound, abs=10 * TOL * 240)
+    assert not fit(family_class, rows, max_sweeps=1).converged
+
+
+def test_every_restart_looks_for_a_better_bound(family_class: type[Family]) -> None:
+    """The best of the restarts goes on, so that their number never hurts before the merges."""
+    rows, _ = blobs(5, seed=1)
+    sweeps: list[Sweep] = []
+    fit(family_class, rows, n_restarts=4, max_sweeps=1, watch=sweeps.append)
+    assert len(sweeps) > 4
+
+
+def test_uncertain_rows_widen_their_component(family_class: type[Family]) -> None:
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.normal(size=(2000, 2)))
+    var = torch.tensor([3.0, 0.5], dtype=torch.float64).expand(2000, 2)
+    fitted = fit(family_class, [(rows, var)], n_components=1)
+    cov = fitted.mixture.family.covariance(fitted.mixture.components())[0]
+    variance = cov.diagonal() if cov.ndim == 2 else cov
+    np.testing.assert_allclose(variance, [4.0, 1.5], rtol=0.1)
+
+
+def test_starts_look_at_some_of_many_rows(
+    family_class: type[Family], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infimix.mixture.fit.START_ROWS", 60)
+    rows, y = blobs(4, seed=0, n_rows=2000)
+    fitted = fit(family_class, [(block, None) for block in rows.split(300)])
+    assert fitted.mixture.n_components == 4
+    assert adjusted_rand_score(y, labels(fitted, rows)) == 1
+
+
+def awkward() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 3))
+    outlier = rows.copy()
+    outlier[7] = 1e8
+    return {
+        "duplicates": np.repeat(rows[:5], 20, axis=0),
+        "identical": np.full((20, 3), 7.3),
+        "more features than rows": rng.normal(size=(8, 20)),
+        "one row": rows[:1],
+        "two rows": rows[:2],
+        "huge outlier": outlier,
+        "constant column": rows * [1, 0, 1] + [0, 7.3, 0],
+        "column of zeros": rows * [1, 0, 1],
+        "columns that sum up": np.c_[rows, rows.sum(1)],
+        "single precision far away": (rows + 1e4).astype(np.float32),
+        "tiny": 1e-12 * rows,
+        "vast": 1e12 * rows,
+    }
+
+
+@pytest.mark.parametrize("name", awkward())
+def test_awkward_data_give_a_finite_bound(family_class: type[Family], name: str) -> None:
+    rows = torch.from_numpy(awkward()[name])
+    fitted = fit(family_class, rows)
+    assert all(np.isfinite(sweep.bound) for sweep in fitted.sweeps)
+    assert bool(fitted.mixture.expected_natural().isfinite().all())
+    resp = responsibilities(fitted.mixture, [(rows, None)])
+    torch.testing.assert_close(resp.sum(1), torch.ones_like(resp[:, 0]))
+    assert float(fitted.mixture.counts.sum()) == pytest.approx(len(rows))
+
+
+def test_duplicates_are_clusters_and_an_outlier_is_one() -> None:
+    data = {name: torch.from_numpy(rows) for name, rows in awkward().items()}
+    for family_class in (FullCovariance, DiagonalCovariance):
+        fitted = fit(family_class, data["duplicates"])
+        np.testing.assert_allclose(fitted.mixture.counts, 5 * [20.0], rtol=1e-6)
+        fitted = fit(family_class, data["huge outlier"])
+        np.testing.assert_allclose(fitted.mixture.counts, [119.0, 1.0], rtol=1e-6)
