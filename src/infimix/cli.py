@@ -93,7 +93,7 @@ def fit(
     ] = "infinite",
     label: Label = None,
     kind: Annotated[
-        Literal["auto", "binary", "unit", "real", "counts"],
+        Literal["auto", "binary", "unit", "levels", "real", "counts"],
         typer.Option(help="Kind of the columns; auto looks at them."),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same result.")] = 0,
@@ -190,7 +190,7 @@ def embed(
     label: Label = None,
     split: Split = "train",
 ) -> None:
-    """Write the latent mean of each row."""
+    """Write the embedding of each row: latent means, or distances to components for dpgmm."""
     from infimix.data.write import TABLE_TYPES, check_type, write_table
 
     check_type(out, TABLE_TYPES)

@@ -29,9 +29,10 @@ def poisson(rate, shape=(500, 50)):
         (uniform(0, 1, dtype=np.uint8), "binary", 0, 1),
         (sparse.csr_array(uniform(0, 1)), "binary", 0, 1),
         (np.zeros((4, 3)), "binary", 0, 1),
-        (uniform(0, 16), "unit", 0, 16),
+        (uniform(0, 16), "levels", 0, 16),
         (uniform(0, 16, dtype=np.uint8), "unit", 0, 16),
-        (uniform(1, 5), "unit", 1, 4),
+        (uniform(1, 5), "levels", 1, 4),
+        (np.minimum(uniform(0, 120), 100), "unit", 0, 100),
         (uniform(0, 255, dtype=np.uint8), "unit", 0, 255),
         (poisson(20).astype(np.uint8), "unit", 0, 255),
         (uniform(0, 99) / 99, "unit", 0, 1),
@@ -64,7 +65,7 @@ def test_counts_that_share_a_maximum_by_chance():
     assert kind_of(alone).name == "counts"
     both = X.copy()
     both[::4, :25] = 15
-    assert kind_of(both).name == "unit"
+    assert kind_of(both).name == "levels"
 
 
 @pytest.mark.parametrize("X", [uniform(-3, 3), uniform(0, 30) / 7, -poisson(3)])
@@ -84,9 +85,9 @@ def test_constant_columns_are_only_shifted():
 
 def test_sentences():
     assert kind_of(uniform(0, 16, (200, 64))).sentence == (
-        "treating 64 columns in [0, 16] as unit interval (scaled by 1/16)"
+        "treating 64 columns of whole numbers in [0, 16] as levels of a scale"
     )
-    assert "(shifted by -1, scaled by 1/4)" in kind_of(uniform(1, 5)).sentence
+    assert "(shifted by -1, scaled by 1/99)" in kind_of(np.minimum(uniform(1, 120), 100)).sentence
     assert kind_of(np.eye(1)).sentence == "treating 1 column of 0 and 1 as binary"
     assert "as counts" in kind_of(poisson(3)).sentence
     assert "as real numbers" in kind_of(uniform(-3, 3)).sentence
@@ -107,7 +108,8 @@ def test_kind_can_be_asked_for():
         ([[0, 2]], "binary", r"cannot be binary.*values in \[0, 2\]"),
         ([[-1, 2]], "counts", "cannot be counts.*values down to -1"),
         ([[1, 2.5]], "counts", "cannot be counts.*fractions"),
-        ([[0, 1]], "grey", "'binary', 'unit', 'real', 'counts'; got 'grey'"),
+        ([[1, 2.5]], "levels", "cannot be levels.*fractions"),
+        ([[0, 1]], "grey", "'binary', 'unit', 'levels', 'real', 'counts'; got 'grey'"),
     ],
 )
 def test_kinds_that_cannot_be(X, kind, message):
@@ -124,6 +126,6 @@ def test_scaled_values_lie_where_their_kind_says(X, asked):
         scaled = (X_of_kind - found.offset) / found.scale
         assert np.all(found.scale > 0)
         assert np.isfinite(scaled).all()
-        if found.name == "unit":
+        if found.name in ("unit", "levels"):
             assert scaled.min() >= 0
             assert scaled.max() <= 1

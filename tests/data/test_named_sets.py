@@ -27,8 +27,8 @@ def test_digits():
     assert digits.y[:10].tolist() == list(range(10))
     assert digits.X[0].reshape(8, 8)[0].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
     kind = detect_kind(summarise_columns(digits.X))
-    assert (kind.name, kind.offset[0], kind.scale[0]) == ("unit", 0, 16)
-    assert kind.sentence == ("treating 64 columns in [0, 16] as unit interval (scaled by 1/16)")
+    assert (kind.name, kind.offset[0], kind.scale[0]) == ("levels", 0, 16)
+    assert kind.sentence == ("treating 64 columns of whole numbers in [0, 16] as levels of a scale")
 
 
 def test_split_that_is_not_there():

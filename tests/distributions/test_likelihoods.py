@@ -14,6 +14,7 @@ from infimix.distributions.likelihoods import (
     LIKELIHOOD_OF_KIND,
     LIKELIHOODS,
     BernoulliLikelihood,
+    BinomialLikelihood,
     ContinuousBernoulliLikelihood,
     Likelihood,
     NegativeBinomialLikelihood,
@@ -23,11 +24,16 @@ from infimix.distributions.likelihoods import (
 D = 4
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 ALL = pytest.mark.parametrize("name", LIKELIHOODS)
+# The expected Bernoulli is the law of binarisations of a row, not of the row.
+OF_ROWS = pytest.mark.parametrize("name", [k for k in LIKELIHOODS if k != "expected_bernoulli"])
+LEVELS = 16
 
 
 def build(name: str, dtype: torch.dtype = torch.float64) -> Likelihood:
     """One likelihood of four features whose learned scales differ."""
     likelihood = LIKELIHOODS[name](D).to(dtype)
+    if isinstance(likelihood, BinomialLikelihood):
+        likelihood.set_n_trials(LEVELS)
     with torch.no_grad():
         for parameter in likelihood.parameters():
             parameter.copy_(torch.linspace(-0.2, 0.1, D))
@@ -44,16 +50,42 @@ def data(name: str, n: int = 6, dtype: torch.dtype = torch.float64) -> Tensor:
     x = draw(n, D, dtype=dtype, seed=1)
     if name == "bernoulli":
         return (x > 0).to(dtype)
-    if name == "continuous_bernoulli":
+    if name in ("continuous_bernoulli", "expected_bernoulli"):
         return x.sigmoid()
+    if name == "binomial":
+        return (LEVELS * x.sigmoid()).round() / LEVELS
     if name == "negative_binomial":
         return (x.exp() * torch.logspace(-2, 4.5, n, dtype=dtype)[:, None]).floor()
     return x
 
 
 def test_every_kind_of_data_has_its_likelihood() -> None:
-    assert set(LIKELIHOOD_OF_KIND) == {"binary", "unit", "real", "counts"}
-    assert set(LIKELIHOOD_OF_KIND.values()) == set(LIKELIHOODS)
+    assert set(LIKELIHOOD_OF_KIND) == {"binary", "unit", "levels", "real", "counts"}
+    assert set(LIKELIHOODS) - set(LIKELIHOOD_OF_KIND.values()) == {"continuous_bernoulli"}
+
+
+def test_expected_bernoulli_is_the_mean_over_binarisations() -> None:
+    likelihood, output = LIKELIHOODS["expected_bernoulli"](D), draw(D)
+    x = data("expected_bernoulli")[0]
+    every_row = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D)), dtype=torch.float64)
+    log_prob = BernoulliLikelihood(D).distribution(output).log_prob(every_row)
+    share = torch.where(every_row == 1, x, 1 - x).prod(-1)
+    expected = (share * log_prob).sum()
+    torch.testing.assert_close(likelihood.distribution(output).log_prob(x), expected)
+    drawn = likelihood.sample(output, None, torch.Generator())
+    assert torch.equal(drawn, likelihood.mean(output))
+
+
+def test_binomial_is_that_of_scipy() -> None:
+    likelihood, x, output = build("binomial"), data("binomial"), draw(6, D)
+    p = output.sigmoid().numpy()
+    expected = stats.binom(LEVELS, p).logpmf((LEVELS * x).numpy().round()).sum(-1)
+    np.testing.assert_allclose(likelihood.distribution(output).log_prob(x), expected, rtol=1e-10)
+    every_level = torch.arange(LEVELS + 1, dtype=torch.float64)[:, None] / LEVELS
+    one = BinomialLikelihood(1).double()
+    one.set_n_trials(LEVELS)
+    log_prob = one.distribution(torch.tensor([0.7], dtype=torch.float64)).log_prob(every_level)
+    assert log_prob.exp().sum().item() == pytest.approx(1)
 
 
 @ALL
@@ -142,7 +174,7 @@ def test_encoder_of_counts_does_not_see_the_size() -> None:
     assert again.typical_size == 200
 
 
-@ALL
+@OF_ROWS
 def test_samples_have_the_moments_of_the_density(name: str) -> None:
     likelihood, n = build(name), 40_000
     output = torch.tensor([-3.0, -0.2, 0.5, 2.0], dtype=torch.float64)
@@ -159,7 +191,7 @@ def test_samples_have_the_moments_of_the_density(name: str) -> None:
     assert ((squares.mean(0) - variance).abs() < 4 * squares.std(0) / math.sqrt(n)).all()
 
 
-@ALL
+@OF_ROWS
 @DTYPES
 def test_samples_are_the_generators_alone(name: str, dtype: torch.dtype) -> None:
     likelihood, output = build(name, dtype), draw(5, D, dtype=dtype)

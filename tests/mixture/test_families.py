@@ -67,6 +67,19 @@ def test_posterior_without_rows_is_the_prior(family: Family, prior: NormalWishar
     torch.testing.assert_close(one(q), prior)
 
 
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e9])
+def test_rounding_leaves_the_scale_of_equal_rows_positive(
+    family: Family, prior: NormalWishart, far: float
+) -> None:
+    """Squares cancel down to nothing, and may come out below zero."""
+    for n in range(1, 40):
+        rows = far * torch.tensor([[1.1, 0.7, -1.3]], dtype=torch.float64).repeat(n, 1)
+        tight = prior._replace(m=rows[0], Psi=1e-12 * prior.Psi)
+        q = family.posterior(tight, statistics(family, rows))
+        assert bool(family.log_normaliser(q).isfinite())
+        assert bool(family.expected_natural(q).isfinite().all())
+
+
 @pytest.mark.parametrize("uncertain", [False, True], ids=["known", "uncertain"])
 def test_expected_natural_gives_the_expected_log_density(
     family: Family, prior: NormalWishart, rows: Tensor, textbook, uncertain: bool

@@ -18,7 +18,6 @@ from infimix.mixture import (
     merge_while_better,
     rows_worth,
 )
-from infimix.mixture.moves import ROWS_PER_STATISTIC
 
 GROUPS = [[0, 3], [1, 2, 8], [4], [5, 6, 7]]
 ALPHA = 0.6
@@ -93,11 +92,13 @@ def test_merge_keeps_totals_and_the_order_of_the_rest(
     assert mixture.n_components == 4  # the old one is left as it was
 
 
-@pytest.mark.parametrize("n_rows", [1, 10, 10**4, 10**7])
-def test_all_rows_are_worth_a_fixed_number_for_each_statistic(n_rows: int) -> None:
-    zeta = rows_worth(n_rows, 66)
-    assert n_rows * zeta == pytest.approx(min(n_rows, 66 * ROWS_PER_STATISTIC))
-    assert 0 < zeta <= 1
+def test_rows_are_worth_less_the_more_there_are() -> None:
+    n = np.logspace(0, 8, 50)
+    zeta = np.array([rows_worth(n_rows) for n_rows in n])
+    assert zeta[0] == rows_worth(20) == 1
+    assert np.all(np.diff(zeta) <= 0)
+    assert np.all(np.diff(n * zeta) > 0)  # but all together never less
+    assert rows_worth(1_000_000) == 0.01
 
 
 @pytest.fixture(params=[(30, 1.0), (600, 0.2)], ids=["few rows", "coarsened"])
@@ -138,6 +139,21 @@ def test_every_merge_of_the_path_is_the_best_one(splinters: DPMixture) -> None:
         assert gains[step.parent, step.child] == pytest.approx(step.gain, rel=1e-9)
         mixture = merge(mixture, step.parent, step.child)
         assert mixture.n_components == step.n_components
+
+
+def test_merges_end_exactly_where_the_gain_changes_sign(
+    family: Family, prior: NormalWishart, rows: Tensor
+) -> None:
+    def halves(distance: float) -> DPMixture:
+        moved = torch.cat([rows, rows + distance])
+        return hard(family, prior, moved, [list(range(9)), list(range(9, 18))])
+
+    low, high = 0.0, 30.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if merge_gains(halves(middle))[0, 1] > 0 else (low, middle)
+    assert merge_while_better(halves(low - 1e-3))[0].n_components == 1
+    assert merge_while_better(halves(high + 1e-3))[0].n_components == 2
 
 
 def test_merges_can_end_with_one_component(

@@ -4,7 +4,8 @@ A model sees (x - offset) / scale. Detection reads only the summary of the colum
 
 - only 0 and 1: binary;
 - whole numbers, none negative: counts, unless they are bytes (uint8) or lie on a bounded scale;
-- bytes, bounded scales, and fractions in [0, 1]: unit;
+- whole numbers on a bounded scale of at most `MOST_LEVELS` steps: levels;
+- bytes, longer bounded scales, and fractions in [0, 1]: unit;
 - anything else: real.
 
 A bounded scale shows in its upper end: several columns reach exactly the same maximum, and reach
@@ -18,13 +19,16 @@ import numpy as np
 
 from infimix.data.columns import ColumnSummary
 
-KINDS = ("binary", "unit", "real", "counts")
+KINDS = ("binary", "unit", "levels", "real", "counts")
 
 BOUNDED_COLUMNS = 0.1
 """Least share of the columns that must reach the common maximum of a bounded scale."""
 
 BOUNDED_ROWS = 0.05
 """Least share of the rows, on average over those columns, that must hold the maximum."""
+
+MOST_LEVELS = 32
+"""Longest scale whose steps are kept apart; on longer ones they are rounding."""
 
 _BYTE = 255.0
 
@@ -88,6 +92,11 @@ def detect_kind(summary: ColumnSummary, kind: str = "auto") -> Kind:
             f"The data cannot be binary, which needs the values 0 and 1 only: they hold {fault}; "
             "choose another kind or recode them."
         )
+    if kind == "levels" and not summary.is_integer:
+        raise ValueError(
+            "The data cannot be levels of a scale, which needs whole numbers: they hold fractions; "
+            "choose another kind, such as 'unit' or 'real'."
+        )
     if kind == "counts" and (not summary.is_integer or low < 0):
         fault = f"values down to {low:g}" if low < 0 else "fractions"
         raise ValueError(
@@ -107,7 +116,9 @@ def _detect(summary: ColumnSummary) -> str:
     if not summary.is_integer:
         return "unit" if high <= 1 else "real"
     is_bytes = summary.dtype == np.uint8 and not summary.is_sparse
-    return "unit" if is_bytes or _is_bounded(summary) else "counts"
+    if is_bytes or not _is_bounded(summary):
+        return "unit" if is_bytes else "counts"
+    return "levels" if high - low <= MOST_LEVELS else "unit"
 
 
 def _is_binary(summary: ColumnSummary) -> bool:
@@ -147,6 +158,14 @@ def _unit(summary: ColumnSummary) -> Kind:
         (lower, scale),
         f"{_columns(summary)} in [{lower:g}, {upper:g}] as unit interval{done}",
     )
+
+
+def _levels(summary: ColumnSummary) -> Kind:
+    """Scale the levels to [0, 1]."""
+    low, high = float(summary.minimum.min()), float(summary.maximum.max())
+    scale = high - low or 1.0
+    text = f"{_columns(summary)} of whole numbers in [{low:g}, {high:g}] as levels of a scale"
+    return _kind(summary, "levels", (low, scale), text)
 
 
 def _real(summary: ColumnSummary) -> Kind:
@@ -193,6 +212,7 @@ def _columns(summary: ColumnSummary) -> str:
 _MAKERS: dict[str, Callable[[ColumnSummary], Kind]] = {
     "binary": _binary,
     "unit": _unit,
+    "levels": _levels,
     "real": _real,
     "counts": _counts,
 }

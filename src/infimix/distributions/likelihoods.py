@@ -11,7 +11,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch.distributions import Bernoulli, Binomial, Distribution, Independent, Normal, constraints
 
 from infimix.distributions.continuous_bernoulli import StableContinuousBernoulli
 from infimix.distributions.negative_binomial import FeatureNegativeBinomial
@@ -110,6 +110,60 @@ class ExpectedBernoulliLikelihood(Likelihood):
     def sample(self, output: Tensor, size: Tensor | None, generator: torch.Generator) -> Tensor:
         """Probabilities in [0, 1], as the data are, (..., D); nothing random is left in them."""
         return output.sigmoid()
+
+
+@final
+class BinomialLikelihood(Likelihood):
+    r"""Levels 0..m of a bounded scale, given as x = level / m; the output is the log-odds.
+
+    A level is the number of successes in m trials, as a grey level of a coarse image is the number
+    of dark points in its square.
+    """
+
+    n_trials: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.register_buffer("n_trials", torch.tensor(1.0))
+
+    def set_n_trials(self, n_trials: float) -> None:
+        """Set m, the highest level."""
+        self.n_trials.fill_(n_trials)
+
+    def distribution(self, output: Tensor, size: Tensor | None = None) -> Distribution:
+        """Return the distribution of x = level / m of each feature."""
+        return _independent(ScaledBinomial(self.n_trials, logits=output, validate_args=False))
+
+    def mean(self, output: Tensor, size: Tensor | None = None) -> Tensor:
+        """Probability of a success, (..., D)."""
+        return output.sigmoid()
+
+    def sample(self, output: Tensor, size: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Draw levels, divided by m, (..., D)."""
+        n_trials = self.n_trials.expand_as(output).contiguous()
+        return torch.binomial(n_trials, output.sigmoid(), generator=generator) / self.n_trials
+
+
+@final
+class ScaledBinomial(Binomial):
+    """Binomial law of the share of successes in place of their number."""
+
+    support = constraints.unit_interval
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected share, (...)."""
+        return self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the share, (...)."""
+        return self.probs * (1 - self.probs) / self.total_count
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of the share `value` (...), in nats."""
+        log_prob: Tensor = super().log_prob(value * self.total_count)  # type: ignore[no-untyped-call]
+        return log_prob
 
 
 @final
@@ -252,6 +306,7 @@ class NegativeBinomialLikelihood(Likelihood):
 LIKELIHOODS: Mapping[str, type[Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
     "expected_bernoulli": ExpectedBernoulliLikelihood,
+    "binomial": BinomialLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
     "normal": NormalLikelihood,
     "negative_binomial": NegativeBinomialLikelihood,
@@ -260,6 +315,7 @@ LIKELIHOODS: Mapping[str, type[Likelihood]] = {
 LIKELIHOOD_OF_KIND: Mapping[str, str] = {
     "binary": "bernoulli",
     "unit": "expected_bernoulli",
+    "levels": "binomial",
     "real": "normal",
     "counts": "negative_binomial",
 }

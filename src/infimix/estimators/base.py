@@ -10,20 +10,32 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from infimix.data import check_finite
 from infimix.estimators.persistence import load_config, load_weights, save_estimator
+from infimix.training import write_history
 
 # Kept as they are, so that memory maps of bytes or counts are not copied whole.
 DTYPES = [np.float64, np.float32, np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64]
 
 
-class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
-    """Clusters, embedding, density and samples from one fitted mixture."""
+class MixtureEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator, ABC
+):
+    """Clusters, embedding, density and samples from one fitted mixture.
+
+    Sparse rows are taken if they are counts. That is why scikit-learn's tag for sparse input, a
+    promise for any sparse rows, stays False.
+    """
 
     @abstractmethod
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -75,11 +87,12 @@ class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
         return float(self.score_samples(X).mean())
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write ``config.json`` and ``weights.safetensors`` into a folder, which is made.
+        """Write ``config.json``, ``weights.safetensors`` and ``history.jsonl`` into a folder.
 
         Parameters
         ----------
         folder : path
+            Made if there is none.
 
         Returns
         -------
@@ -91,6 +104,7 @@ class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
         tensors = self._tensors() | {"labels": torch.from_numpy(self.labels_)}
         params = self.get_params(deep=False)
         save_estimator(folder, type(self).__name__, params, tensors, self._fitted())
+        write_history(folder, self.history_)
         return folder
 
     @classmethod
@@ -119,19 +133,25 @@ class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
             )
         tensors, fitted = load_weights(folder), config["fitted"]
         params = {k: tuple(v) if isinstance(v, list) else v for k, v in config["params"].items()}
-        estimator = cls(**params)
-        estimator.n_features_in_ = fitted["n_features_in"]
-        if fitted["feature_names_in"] is not None:
-            estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
-        estimator.n_iter_ = fitted["n_iter"]
-        estimator.lower_bound_ = fitted["lower_bound"]
-        estimator.kind_sentence_ = fitted["kind_sentence"]
-        estimator.labels_ = tensors.pop("labels").numpy()
-        estimator._restore(tensors, fitted)
+        try:
+            estimator = cls(**params)
+            estimator.n_features_in_ = fitted["n_features_in"]
+            if fitted["feature_names_in"] is not None:
+                estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+            estimator.n_iter_ = fitted["n_iter"]
+            estimator.lower_bound_ = fitted["lower_bound"]
+            estimator.kind_sentence_ = fitted["kind_sentence"]
+            estimator.labels_ = tensors.pop("labels").numpy()
+            estimator._restore(tensors, fitted)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"'{folder / 'config.json'}' and weights.safetensors beside it are not of one "
+                f"model ({error}): save the model again."
+            ) from error
         return estimator
 
     def _check(self, X: Any, *, reset: bool) -> Any:
-        """Rows as a finite matrix, dense or CSR; memory maps stay what they are."""
+        """Rows as a finite matrix, dense or CSR counts; memory maps stay what they are."""
         X = validate_data(
             self,
             X,
@@ -145,6 +165,8 @@ class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
             X = sparse.csr_array(X)
         names = getattr(self, "feature_names_in_", None)
         check_finite(X, None if names is None else list(names))
+        if sparse.issparse(X):
+            _check_counts(X.data)
         return X
 
     def _seed(self) -> int:
@@ -172,14 +194,22 @@ class MixtureEstimator(TransformerMixin, DensityMixin, BaseEstimator, ABC):
                 f"got {component}."
             )
 
-    def __sklearn_tags__(self) -> Any:
-        """Tags of scikit-learn: sparse rows are accepted."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether a fit has come to its end."""
+        return hasattr(self, "weights_")
 
 
 AUTO_COMPONENTS = 30
+
+
+def _check_counts(values: np.ndarray) -> None:
+    """Refuse sparse rows that standardising would fill up anyway."""
+    is_wrong = (values < 0) | (values != np.floor(values))
+    if is_wrong.any():
+        raise ValueError(
+            "X is sparse and sparse rows must be counts, whole numbers that are not negative; it "
+            f"holds {values[is_wrong][0]:g}: pass X.toarray()."
+        )
 
 
 def like_input(values: Tensor, X: Any) -> np.ndarray:

@@ -1,23 +1,36 @@
-"""From an estimator's parameters to its module."""
+"""From an estimator's parameters to its device, its module and its training plan."""
 
 from __future__ import annotations
 
+import math
+import zlib
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from infimix.distributions.likelihoods import LIKELIHOODS
+from infimix.data import ColumnSummary, Kind
+from infimix.distributions.likelihoods import (
+    LIKELIHOODS,
+    BinomialLikelihood,
+    Likelihood,
+    NegativeBinomialLikelihood,
+)
+from infimix.estimators.persistence import plain
 from infimix.models import InfiniteMixtureModule
 from infimix.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from infimix.training import TrainConfig
 
-HIDDEN = (500, 500, 2000)  # from the rows towards the code (Xie, Girshick, Farhadi 2016)
+# Hidden layers from the rows towards the code: the usual ones (Xie, Girshick, Farhadi 2016), and
+# narrower ones for data that would not fill them.
+WIDE, NARROW, WIDE_FROM_ROWS = (500, 500, 2000), (256, 256), 10_000
 CHANNELS = (32, 64, 128)
 
 KIND_OF_LIKELIHOOD = {
     "auto": "auto",
     "bernoulli": "binary",
     "expected_bernoulli": "unit",
+    "binomial": "levels",
     "continuous_bernoulli": "unit",
     "normal": "real",
     "negative_binomial": "counts",
@@ -29,13 +42,59 @@ def kind_for(likelihood: str) -> str:
     return KIND_OF_LIKELIHOOD[likelihood]
 
 
+# Parameters that may differ between a run and the one it resumes.
+NOT_OF_A_RUN = {"verbose", "run_dir", "resume", "device"}
+
+
+def device_for(name: str) -> torch.device:
+    """Device of this name; "auto" is CUDA if there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {name!r}."
+        ) from error
+    n_devices = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
+    if (device.index or 0) >= n_devices:
+        raise ValueError(
+            f"device={name!r} is not among the devices that torch finds here, 'cpu' and "
+            f"{torch.cuda.device_count()} of CUDA; leave it at 'auto' or name one of these."
+        )
+    return device
+
+
+def present_or_auto(name: str) -> str:
+    """Name of a device if it is here, else "auto": models move between machines."""
+    try:
+        device_for(name)
+    except ValueError:
+        return "auto"
+    return name
+
+
+def run_facts(estimator: Any, summary: ColumnSummary) -> dict[str, Any]:
+    """What a run that is resumed must have in common with this one, as JSON holds it."""
+    params = {k: plain(v) for k, v in estimator.get_params().items() if k not in NOT_OF_A_RUN}
+    columns = (summary.minimum, summary.maximum, summary.mean, summary.variance)
+    checksum = zlib.crc32(b"".join(column.tobytes() for column in columns))
+    shape = {"n_rows": summary.n_rows, "n_features": summary.n_features}
+    return {**params, **shape, "checksum of the columns": f"{checksum:08x}"}
+
+
+def hidden_for(n_rows: int) -> tuple[int, ...]:
+    """Widths of the hidden layers for data of this many rows."""
+    return WIDE if n_rows >= WIDE_FROM_ROWS else NARROW
+
+
 def build_module(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModule:
     """Networks and likelihood for an estimator's parameters; its start is a function of the seed.
 
     Parameters
     ----------
     estimator : InfiniteMixtureVAE
-        With ``n_features_in_`` and ``likelihood_``.
+        With ``n_features_in_``, ``likelihood_`` and ``hidden_``.
     n_start : int
         Components that the mixture begins with.
     seed : int
@@ -57,8 +116,9 @@ def build_module(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModu
             encoder = ConvEncoder(shape, channels, n_latent)
             decoder = ConvDecoder(n_latent, channels[::-1], shape)
         else:
-            encoder = MLPEncoder(n_features, HIDDEN, n_latent)
-            decoder = MLPDecoder(n_latent, HIDDEN[::-1], n_features)
+            hidden = tuple(estimator.hidden_)
+            encoder = MLPEncoder(n_features, hidden, n_latent)
+            decoder = MLPDecoder(n_latent, hidden[::-1], n_features)
         likelihood = LIKELIHOODS[estimator.likelihood_](n_features)
     return InfiniteMixtureModule(
         encoder,
@@ -84,3 +144,46 @@ def _image_shape(image_shape: Any, n_features: int) -> tuple[int, ...]:
             f"columns, {n_features}; got {image_shape!r}."
         )
     return shape
+
+
+def set_units(likelihood: Likelihood, summary: ColumnSummary, kind: Kind) -> None:
+    """Tell a likelihood what only the data know: the size of a typical row, the highest level."""
+    if isinstance(likelihood, NegativeBinomialLikelihood):
+        likelihood.set_typical_size(float(summary.mean.sum()) or 1.0)
+    elif isinstance(likelihood, BinomialLikelihood):
+        likelihood.set_n_trials(float(kind.scale[0]))
+
+
+def split_rows(n_rows: int, validation_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows that train, in their order, and rows that only measure the bound; int64 indices."""
+    n_valid = int(validation_fraction * n_rows)
+    order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
+    return order[n_valid:].sort().values, order[:n_valid].sort().values
+
+
+def train_config(estimator: Any, n_train: int, seed: int) -> TrainConfig:
+    """Training plan; small data get as many epochs as bring enough gradient steps.
+
+    Parameters
+    ----------
+    estimator : InfiniteMixtureVAE
+    n_train : int
+        Rows that train.
+    seed : int
+        Seed of batches and noise.
+    """
+    n_steps = math.ceil(n_train / estimator.batch_size)
+    warm_up, joint = estimator.warm_up_epochs, estimator.max_epochs
+    return TrainConfig(
+        warm_up_epochs=_epochs(25, n_steps) if warm_up == "auto" else warm_up,
+        max_epochs=_epochs(20, n_steps) if joint == "auto" else joint,
+        batch_size=estimator.batch_size,
+        learning_rate=estimator.learning_rate,
+        patience=estimator.patience,
+        seed=seed,
+    )
+
+
+def _epochs(n_epochs: int, n_steps: int) -> int:
+    """At least `n_epochs`, and on small data as many as make 1500 gradient steps, up to 300."""
+    return max(n_epochs, min(300, math.ceil(1500 / n_steps)))

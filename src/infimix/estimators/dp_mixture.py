@@ -141,7 +141,7 @@ class DPGaussianMixture(MixtureEstimator):
             If X or a parameter breaks a rule; the message names it.
         """
         self._validate_params()
-        X = self._check(X, reset=True)
+        given, X = X, self._check(X, reset=True)
         n_start, seed = self._n_start(X.shape[0]), self._seed()
         kind = detect_kind(summarise_columns(X), "real")
         self._offset, self._scale = kind.offset, kind.scale
@@ -184,7 +184,7 @@ class DPGaussianMixture(MixtureEstimator):
         self.converged_, self.n_iter_ = fit.converged, len(fit.sweeps)
         self.lower_bound_ = fit.bound / X.shape[0] - self._log_jacobian
         self._install(state)
-        self.labels_ = self.predict_proba(X).argmax(axis=1)
+        self.labels_ = self.predict(given)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import os
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,8 +18,18 @@ from torch import Tensor
 from infimix.data import detect_kind, summarise_columns
 from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND, LIKELIHOODS
 from infimix.estimators.base import MixtureEstimator, like_input
-from infimix.estimators.build import build_module, kind_for
-from infimix.training import Progress, Rows, TrainConfig, fit, rows_on
+from infimix.estimators.build import (
+    build_module,
+    device_for,
+    hidden_for,
+    kind_for,
+    present_or_auto,
+    run_facts,
+    set_units,
+    split_rows,
+    train_config,
+)
+from infimix.training import Progress, Rows, fit, rows_on
 
 SCORE_DRAWS = 8  # fixed draws of the noise, the same for every row
 
@@ -85,6 +95,8 @@ class InfiniteMixtureVAE(MixtureEstimator):
         One record an epoch.
     n_iter_ : int
         Epochs.
+    hidden_ : tuple of int
+        Widths of the hidden layers of network="mlp"; they follow the number of rows.
     interrupted_ : bool
         Whether Ctrl-C ended the fit.
     kind_sentence_ : str
@@ -181,7 +193,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
             If the bound stops being finite.
         """
         self._validate_params()
-        X = self._check(X, reset=True)
+        given, X = X, self._check(X, reset=True)
         if self.resume and (self.run_dir is None or not isinstance(self.random_state, Integral)):
             raise ValueError(
                 "resume=True needs run_dir, where the checkpoints are, and an integer "
@@ -196,13 +208,12 @@ class InfiniteMixtureVAE(MixtureEstimator):
         )
         name = self.likelihood_.replace("_", " ")
         self.kind_sentence_ = f"{kind.sentence}, likelihood {name}"
+        self.hidden_ = hidden_for(X.shape[0])
         self._build(kind.offset, kind.scale, n_start, seed)
-        if self.likelihood_ == "negative_binomial":
-            self.module_.likelihood.set_typical_size(float(summary.mean.sum()) or 1.0)
+        set_units(self.module_.likelihood, summary, kind)
         rows = self._rows(X)
-        train, valid = self._split(rows.n_rows, seed)
-        config = self._config(len(train), seed)
-        run = {k: v for k, v in self.get_params().items() if k not in NOT_OF_A_RUN}
+        train, valid = split_rows(rows.n_rows, self.validation_fraction, seed)
+        config = train_config(self, len(train), seed)
         with Progress(shown=self.verbose > 0, n_steps=config.n_epochs) as progress:
             state = fit(
                 self.module_,
@@ -212,14 +223,14 @@ class InfiniteMixtureVAE(MixtureEstimator):
                 config,
                 run_dir=None if self.run_dir is None else Path(self.run_dir),
                 resume=self.resume,
-                run={"n_rows": X.shape[0], "n_features": X.shape[1], **run},
+                run=run_facts(self, summary),
                 watch=progress.show,
             )
         self.history_, self.n_iter_ = state.history, max(1, state.epoch)
         self.interrupted_ = state.interrupted
         self._install()
-        self.labels_ = self.predict_proba(X).argmax(axis=1)
-        self.lower_bound_ = self.score(X)
+        self.labels_ = self.predict(given)
+        self.lower_bound_ = self.score(given)
         return self
 
     @torch.no_grad()
@@ -235,7 +246,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
         ndarray of shape (N, K)
             Rows sum to 1; no noise is involved.
         """
-        return self._map(X, self._module().responsibilities)
+        return self._map(X, lambda module, x: module.responsibilities(x))
 
     @torch.no_grad()
     def transform(self, X: Any) -> np.ndarray:
@@ -249,8 +260,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
         -------
         ndarray of shape (N, L)
         """
-        module = self._module()
-        return self._map(X, lambda x: module.encode(x).mean)
+        return self._map(X, lambda module, x: module.encode(x).mean)
 
     @torch.no_grad()
     def inverse_transform(self, Z: Any) -> np.ndarray:
@@ -273,9 +283,10 @@ class InfiniteMixtureVAE(MixtureEstimator):
                 f"Z must have shape (n_rows, {self.n_latent}), one latent code a row as transform "
                 f"gives them; got shape {Z.shape}."
             )
-        z = torch.tensor(Z, dtype=torch.float32, device=self._device())
+        z = torch.tensor(Z, dtype=torch.float32, device=device_for(self.device))
         mean = torch.cat([module.likelihood.mean(module.decoder(part)) for part in z.split(4096)])
-        return like_input(mean.double().cpu() * self._scale + self._offset, Z)
+        X = mean.double().cpu().numpy() * self._scale + self._offset
+        return like_input(torch.from_numpy(X), Z)
 
     @torch.no_grad()
     def score_samples(self, X: Any) -> np.ndarray:
@@ -291,11 +302,10 @@ class InfiniteMixtureVAE(MixtureEstimator):
             Nats, for the data as they came; larger is better. The mean over eight fixed draws of
             the latent noise, the same for every row, so that it is a function of the row.
         """
-        module = self._module()
-        noise = module.draw_noise(SCORE_DRAWS, torch.Generator().manual_seed(0)).to(self._device())
 
-        def bound(x: Tensor) -> Tensor:
-            return torch.stack([module.elbo(x, draw[None]).total for draw in noise]).mean(0)
+        def bound(module: Any, x: Tensor) -> Tensor:
+            draws = module.draw_noise(SCORE_DRAWS, torch.Generator().manual_seed(0)).to(x)
+            return torch.stack([module.elbo(x, draw[None]).total for draw in draws]).mean(0)
 
         return self._map(X, bound) - self._log_jacobian
 
@@ -320,7 +330,8 @@ class InfiniteMixtureVAE(MixtureEstimator):
         module = self._module()
         self._check_component(n_samples, component)
         random = check_random_state(self.random_state)
-        generator = torch.Generator(self._device()).manual_seed(int(random.randint(2**31 - 1)))
+        generator = torch.Generator(device_for(self.device))
+        generator.manual_seed(int(random.randint(2**31 - 1)))
         x, c = module.sample(n_samples, generator, component)
         return x.double().cpu().numpy() * self._scale + self._offset, c.cpu().numpy()
 
@@ -334,42 +345,25 @@ class InfiniteMixtureVAE(MixtureEstimator):
         is_density = self.likelihood_ in ("normal", "continuous_bernoulli")
         return float(np.log(self._scale).sum()) if is_density else 0.0
 
-    def _device(self) -> torch.device:
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(name)
-
     def _module(self) -> Any:
         check_is_fitted(self)
         return self.module_
 
     def _rows(self, X: Any) -> Rows:
-        return rows_on(X, self._offset, self._scale, self._device())
+        return rows_on(X, self._offset, self._scale, device_for(self.device))
 
     def _map(self, X: Any, function: Any) -> np.ndarray:
-        """Apply a function of blocks (B, D) to all rows."""
+        """Apply a function of the module and blocks (B, D) to all rows, in the precision of X."""
+        module = self._module()
         X = self._check(X, reset=False)
-        return like_input(torch.cat([function(x).cpu() for x in self._rows(X).blocks()]), X)
-
-    def _split(self, n_rows: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows that train, in their order, and rows that only measure the bound."""
-        n_valid = int(self.validation_fraction * n_rows)
-        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
-        return order[n_valid:].sort().values, order[:n_valid].sort().values
-
-    def _config(self, n_train: int, seed: int) -> TrainConfig:
-        """Training plan; small data get as many epochs as bring enough gradient steps."""
-        n_steps = math.ceil(n_train / self.batch_size)
-        warm_up = self.warm_up_epochs if self.warm_up_epochs != "auto" else _epochs(30, n_steps)
-        joint = self.max_epochs if self.max_epochs != "auto" else _epochs(25, n_steps)
-        return TrainConfig(
-            warm_up, joint, self.batch_size, self.learning_rate, self.patience, seed=seed
-        )
+        dtype = torch.float64 if X.dtype == np.float64 else torch.float32
+        module = module if dtype == torch.float32 else copy.deepcopy(module).double()
+        blocks = (function(module, x.to(dtype)).cpu() for x in self._rows(X).blocks())
+        return like_input(torch.cat(list(blocks)), X)
 
     def _build(self, offset: np.ndarray, scale: np.ndarray, n_start: int, seed: int) -> None:
         self._offset, self._scale = offset, scale
-        self.module_ = build_module(self, n_start, seed).to(self._device())
+        self.module_ = build_module(self, n_start, seed).to(device_for(self.device))
 
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
@@ -389,22 +383,16 @@ class InfiniteMixtureVAE(MixtureEstimator):
         return super()._fitted() | {
             "kind": self.kind_,
             "likelihood": self.likelihood_,
+            "hidden": self.hidden_,
             "history": self.history_,
             "interrupted": self.interrupted_,
         }
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self.kind_, self.likelihood_ = fitted["kind"], fitted["likelihood"]
+        self.hidden_ = tuple(fitted["hidden"])
         self.history_, self.interrupted_ = fitted["history"], fitted["interrupted"]
+        self.device = present_or_auto(self.device)
         self._build(tensors.pop("offset").numpy(), tensors.pop("scale").numpy(), 1, 0)
         self.module_.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items()})
         self._install()
-
-
-# Parameters that may differ between a run and the one it resumes.
-NOT_OF_A_RUN = {"verbose", "run_dir", "resume", "device"}
-
-
-def _epochs(n_epochs: int, n_steps: int) -> int:
-    """At least `n_epochs`, and on small data as many as make 1500 gradient steps, up to 300."""
-    return max(n_epochs, min(300, math.ceil(1500 / n_steps)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-import infimix
+from infimix import __version__
 from infimix.training import load_tensors, save_tensors, write_atomically
 
 FORMAT_VERSION = 1
@@ -25,9 +26,9 @@ def save_estimator(
     """Write the two files; `fitted` is what the tensors cannot hold, as JSON."""
     config = {
         "format_version": FORMAT_VERSION,
-        "infimix_version": infimix.__version__,
+        "infimix_version": __version__,
         "estimator": estimator,
-        "params": {name: _plain(name, value) for name, value in params.items()},
+        "params": {name: plain(value) for name, value in params.items()},
         "fitted": fitted,
     }
     save_tensors(folder / "weights.safetensors", tensors, {"format_version": FORMAT_VERSION})
@@ -52,11 +53,15 @@ def load_config(folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text())
         version = int(config["format_version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"'{path}' is damaged: {error}; save the model again.") from error
+        raise ValueError(f"'{path}' is damaged ({error}): save the model again.") from error
     if version > FORMAT_VERSION:
         raise ValueError(
-            f"'{path}' has format version {version} and infimix {infimix.__version__} reads up to "
+            f"'{path}' has format version {version} and infimix {__version__} reads up to "
             f"{FORMAT_VERSION}: it was saved by a newer infimix; upgrade to load it."
+        )
+    if missing := {"estimator", "params", "fitted"} - config.keys():
+        raise ValueError(
+            f"'{path}' is damaged ({', '.join(sorted(missing))} missing): save the model again."
         )
     return config
 
@@ -65,18 +70,20 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     """Read ``weights.safetensors``; a missing or damaged file is named."""
     path = folder / "weights.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"'{path}' is missing: the saved model is not whole; save it again.")
+        raise FileNotFoundError(
+            f"'{path}' is missing, the saved model is not whole: save it again."
+        )
     return load_tensors(path).tensors
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a parameter in the form that JSON holds it."""
     if isinstance(value, np.integer | np.floating):
         return value.item()
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, np.random.RandomState):
         return None  # a generator in mid-stream is no parameter that can be written down
     if isinstance(value, tuple | list):
-        return [_plain(name, item) for item in value]
+        return [plain(item) for item in value]
     return value

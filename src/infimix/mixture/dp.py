@@ -112,19 +112,25 @@ class DPMixture:
 
 
 def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
-    """One pass over the rows; statistics are summed in float64."""
-    family, natural = mixture.family, mixture.expected_natural()
+    """One pass over the rows, in float64: squares of rows far from 0 would cancel in float32."""
+    natural = mixture.expected_natural()
     sums = torch.zeros_like(mixture.sums)
     log_norm = sums.new_zeros(())
-    for z, var in blocks:
-        features = family.features(z, var)  # (B, P)
+    for block in blocks:
+        features = _features(mixture.family, block)  # (B, P)
         rho = features @ natural.to(features).mT  # (B, K)
-        log_norm += rho.logsumexp(1).sum(dtype=sums.dtype)
-        sums += rho.softmax(1).to(sums).mT @ features.to(sums)
+        log_norm += rho.logsumexp(1).sum().to(sums)
+        sums += (rho.softmax(1).mT @ features).to(sums)
     return Statistics(sums, log_norm)
 
 
 def responsibilities(mixture: DPMixture, blocks: Blocks) -> Tensor:
     """q(c_n = k), (N, K); each row sums to 1."""
-    features = (mixture.family.features(z, var) for z, var in blocks)
+    features = (_features(mixture.family, block) for block in blocks)
     return torch.cat([mixture.log_joint(f).softmax(1) for f in features])
+
+
+def _features(family: Family, block: tuple[Tensor, Tensor | None]) -> Tensor:
+    """E[t(z)] (B, P) in float64."""
+    z, var = block
+    return family.features(z.double(), None if var is None else var.double())

@@ -193,7 +193,7 @@ def _start(
         means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed)
         label = torch.from_numpy(means.fit_predict(white)).long()
     resp = torch.nn.functional.one_hot(label, n_components).to(torch.float64)
-    features = family.features(sample).to(torch.float64).cpu()
+    features = family.features(sample.double()).cpu()
     sums = resp.mT @ features * (n_rows / len(sample))
     concentration = torch.tensor(alpha, dtype=torch.float64)
     return DPMixture(family, reference, concentration, sums, rows_worth(n_rows))

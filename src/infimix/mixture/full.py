@@ -47,7 +47,9 @@ class FullCovariance(Family):
         kappa = prior.kappa + n
         m = (prior.kappa * prior.m + s1) / kappa[..., None]
         Psi = prior.Psi + s2 + prior.kappa * _outer(prior.m) - kappa[..., None, None] * _outer(m)
-        return NormalWishart(m, kappa, prior.nu + n, _symmetric(Psi))
+        rounding = torch.finfo(Psi.dtype).eps * (prior.Psi + s2).diagonal(dim1=-2, dim2=-1)
+        lift = (rounding - Psi.diagonal(dim1=-2, dim2=-1)).clamp_min(0)
+        return NormalWishart(m, kappa, prior.nu + n, _symmetric(Psi) + torch.diag_embed(lift))
 
     def expected_natural(self, q: NormalWishart) -> Tensor:
         r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""

@@ -72,12 +72,8 @@ class LatentMixtureModule(nn.Module, ABC):
         """
 
     @abstractmethod
-    def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
-        """Named terms of the bound for rows x (N, D), one draw of z a row.
-
-        `seen` (N, D) is what the encoder is shown in place of x, such as x with parts left out:
-        any q(z) gives a bound on log p(x), this one the looser, the less it is shown.
-        """
+    def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
+        """Named terms of the bound for rows x (N, D), one draw of z a row."""
 
     @abstractmethod
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:

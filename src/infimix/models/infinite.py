@@ -23,6 +23,7 @@ from torch import Generator, Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from infimix.distributions.likelihoods import Likelihood
+from infimix.errors import DivergedError
 from infimix.mixture import (
     DPMixture,
     FullCovariance,
@@ -104,9 +105,9 @@ class InfiniteMixtureModule(LatentMixtureModule):
         size = None if x is None else self.likelihood.size(x)
         return self.likelihood.distribution(self.decoder(z), size)
 
-    def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
-        """Named terms for rows x (N, D) and noise (N, L) or (1, L); q(z | seen) if given."""
-        qz = self.encode(x if seen is None else seen)
+    def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
+        """Named terms for rows x (N, D) and noise (N, L) or (1, L)."""
+        qz = self.encode(x)
         z = qz.mean + qz.stddev * noise  # (N, L)
         reconstruction = self.decode(z, x).log_prob(x)  # (N,)
         entropy = qz.entropy()  # (N,)
@@ -156,7 +157,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             return
         mixture = self.mixture
         n_rows = mixture.counts.sum()
-        kept = 1 - terms.statistics.sums[:, 0].sum() / n_rows
+        kept = (1 - terms.statistics.sums[:, 0].sum() / n_rows).clamp_min(0)  # not -1e-7
         self.state.store(mixture.with_statistics(kept * mixture.sums + terms.statistics.sums))
 
     @torch.no_grad()
@@ -164,6 +165,11 @@ class InfiniteMixtureModule(LatentMixtureModule):
         """Start the mixture, or let it settle and merge, on fresh encodings of all rows."""
         codes = [self.encode(x) for x in rows()]
         blocks = [(qz.mean, qz.variance) for qz in codes]
+        if not all(bool(torch.isfinite(mean + var).all()) for mean, var in blocks):
+            raise DivergedError(
+                "The codes q(z | x) stopped being finite, so no mixture can be fitted to them: "
+                "lower learning_rate, or look for extreme values in X."
+            )
         if self.n_components == 0:
             fit = fit_mixture(
                 self.state.family,

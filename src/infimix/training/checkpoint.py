@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -48,8 +50,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write tensors and facts to one safetensors file."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(path, save(plain, metadata={"facts": json.dumps(facts)}))
+    # Copies: two names of one tensor, which buffers may be, are more than the format takes.
+    plain = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    text = json.dumps(facts)
+    metadata = {"facts": text, "crc32": str(_checksum(plain, text))}
+    write_atomically(path, save(plain, metadata=metadata))
 
 
 def load_tensors(path: Path) -> Checkpoint:
@@ -62,20 +70,34 @@ def load_tensors(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            metadata = file.metadata() or {}
+            text, checksum = metadata["facts"], metadata["crc32"]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if str(_checksum(tensors, text)) != checksum:
+            raise ValueError("its checksum does not match what it holds")
+        facts = json.loads(text)
+    except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"'{path}' is damaged or was not written by infimix: {error}.") from error
     return Checkpoint(tensors, facts, path)
 
 
 def save_checkpoint(
     folder: Path, number: int, tensors: dict[str, Tensor], facts: dict[str, Any]
-) -> None:
-    """Write checkpoint `number` and remove all but the last two."""
-    save_tensors(folder / f"{number:06d}.safetensors", tensors, facts)
+) -> Path:
+    """Write checkpoint `number` and remove all but the last two; the path of the new one."""
+    path = folder / f"{number:06d}.safetensors"
+    save_tensors(path, tensors, facts)
     for old in _files(folder)[:-KEPT]:
         old.unlink()
+    for half in folder.glob(".*.tmp"):  # left by a write that was killed
+        half.unlink()
+    return path
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove those of a run that is not resumed, lest they be taken for the new one's."""
+    for path in _files(folder):
+        path.unlink()
 
 
 def load_last_checkpoint(folder: Path) -> Checkpoint | None:
@@ -100,6 +122,14 @@ def load_last_checkpoint(folder: Path) -> Checkpoint | None:
                 raise
             warnings.warn(f"{error} The checkpoint before it is used.", stacklevel=2)
     return None
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> int:
+    """CRC-32 of a text and of the tensors' values in the order of their names."""
+    checksum = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        checksum = zlib.crc32(tensors[name].numpy().data, checksum)
+    return checksum
 
 
 def _files(folder: Path) -> list[Path]:

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from infimix.errors import DivergedError
 from infimix.models import ElboTerms, LatentMixtureModule
 from infimix.training.rows import Rows
-from infimix.training.state import TrainState
+from infimix.training.state import TrainState, write_history
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train; the estimators' parameters of the same names say more.
-    """
+    """How to train; the estimators' parameters of the same names say more."""
 
     warm_up_epochs: int
     max_epochs: int
@@ -34,8 +33,8 @@ class TrainConfig:
     learning_rate: float
     patience: int
     seed: int
-    masked: float = 0.3  # share of the inputs that the encoder is not shown in the warm-up
     max_grad_norm: float = 100.0
+    checkpoint_seconds: float = 10.0  # between two checkpoints, at least; 0: after every epoch
 
     @property
     def n_epochs(self) -> int:
@@ -47,8 +46,9 @@ class TrainConfig:
         return "warm-up" if epoch < self.warm_up_epochs else "joint"
 
     def kl_weight(self, epoch: int) -> float:
-        """Weight of all but the reconstruction: 0 in the warm-up, then 1."""
-        return 0.0 if self.phase(epoch) == "warm-up" else 1.0
+        """Weight of all but the reconstruction: 0 in the warm-up, then up to 1 in half a phase."""
+        joint = epoch - self.warm_up_epochs + 1
+        return min(1.0, max(0, joint) / max(1, self.max_epochs // 2))
 
     def lr(self, epoch: int, done: float) -> float:
         """Learning rate, `done` of the epoch in [0, 1]: up in a tenth of a phase, cosine to 0."""
@@ -110,44 +110,43 @@ def fit(
     """
     device = rows.take(train[:1]).device
     state = TrainState(module, config.learning_rate, config.seed, device, run or {})
-    if run_dir is not None and resume:
-        state.load(run_dir)
-        for record in state.history:
-            watch(record)
+    state.begin(run_dir, resume=resume)
+    for record in state.history:
+        watch(record)
     train_pass = lambda: rows.blocks(train)  # noqa: E731
     try:
         while state.epoch < config.n_epochs and state.epochs_since_best <= config.patience:
             if config.kl_weight(state.epoch) > 0:
                 module.start_epoch(train_pass)
-            record = _epoch(state, rows, train, config, run_dir)
-            record |= _validate(state, rows, valid)
-            state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) > 0)
+            record = _epoch(state, rows, train, config)
+            record |= _validate(state, rows, valid, config)
+            state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) == 1)
             watch(record)
-            state.save(run_dir, every_seconds=10.0)
+            state.save(run_dir, every_seconds=config.checkpoint_seconds)
     except KeyboardInterrupt:
         state.interrupted = True
+    if run_dir is not None:
+        write_history(run_dir, state.history)
     state.restore_best()
     module.eval()
     module.start_epoch(train_pass)
     return state
 
 
-def _epoch(
-    state: TrainState, rows: Rows, train: Tensor, config: TrainConfig, run_dir: Path | None
-) -> dict[str, Any]:
+def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) -> dict[str, Any]:
     """Every training row once; the record of the epoch."""
     module, start = state.module.train(), time.perf_counter()
     kl_weight = config.kl_weight(state.epoch)
-    batches = train[torch.randperm(len(train), generator=state.order)].split(config.batch_size)
+    order = torch.randperm(len(train), generator=state.order)
+    batches = torch.split(train[order], config.batch_size)
     sums: dict[str, Tensor] = {}
     for step, index in enumerate(batches):
         x = rows.take(index)
-        seen = _mask(x, config.masked, state.noise) if kl_weight == 0 else None
-        terms = module.elbo(x, module.draw_noise(len(x), state.noise), seen)
+        terms = module.elbo(x, module.draw_noise(len(x), state.noise))
         bound = terms.weighted(kl_weight)
         loss = -bound.mean()
         if not torch.isfinite(loss):
-            raise DivergedError(_first_bad_term(state, config, terms, step, run_dir))
+            raise _diverged(state, config, terms, f"batch {step}")
         for group in state.optimizer.param_groups:
             group["lr"] = config.lr(state.epoch, step / len(batches))
         state.optimizer.zero_grad(set_to_none=True)
@@ -166,15 +165,9 @@ def _epoch(
     }
 
 
-def _mask(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Leave out a random share of x (N, D), as dropout does (Vincent et al. 2010)."""
-    is_kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
-    return x * is_kept / (1 - share)
-
-
 @torch.no_grad()
-def _validate(state: TrainState, rows: Rows, valid: Tensor) -> dict[str, Any]:
-    """Components in use, and the bound of the rows that do not train, with the same noise always."""
+def _validate(state: TrainState, rows: Rows, valid: Tensor, config: TrainConfig) -> dict[str, Any]:
+    """Components in use, and the bound of rows that do not train, with the same noise always."""
     module = state.module.eval()
     found: dict[str, Any] = {"n_components": module.n_components or None, "valid_bound": None}
     if len(valid):
@@ -184,19 +177,20 @@ def _validate(state: TrainState, rows: Rows, valid: Tensor) -> dict[str, Any]:
         for x in rows.blocks(valid):
             terms = module.elbo(x, module.draw_noise(len(x), noise))
             total += float(terms.weighted(float(module.n_components > 0)).sum())
+            if not math.isfinite(total):
+                raise _diverged(state, config, terms, "validation")
         found["valid_bound"] = total / len(valid)
     return found
 
 
-def _first_bad_term(
-    state: TrainState, config: TrainConfig, terms: ElboTerms, step: int, run_dir: Path | None
-) -> str:
-    """Sentence for a run whose bound stopped being finite."""
+def _diverged(state: TrainState, config: TrainConfig, terms: ElboTerms, at: str) -> DivergedError:
+    """Error for a run whose bound stopped being finite."""
     bad = [name for name, term in terms.named().items() if not torch.isfinite(term).all()]
-    where = f"the last checkpoint is in {run_dir}" if run_dir else "no run directory was given"
-    return (
+    kept = "no checkpoint has been written"
+    if state.checkpoint is not None:
+        kept = f"the last checkpoint is {state.checkpoint}"
+    return DivergedError(
         f"The bound of {type(state.module).__name__} stopped being finite at epoch {state.epoch}, "
-        f"batch {step}: {', '.join(bad) or 'the sum'} first; {where}. "
+        f"{at}: {', '.join(bad) or 'the sum'} first; {kept}. "
         f"Lower learning_rate (now {config.learning_rate:g}), or look for extreme values in X."
     )
-

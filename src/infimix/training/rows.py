@@ -11,27 +11,28 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS, BLOCK_VALUES = 4096, 2**22  # a block has at most so many of either
 HELD_BYTES = 2**31  # float32 rows up to 2 GiB are held on the device
 
 
 class Rows(ABC):
     """N rows of D model inputs, (x - offset) / scale as float32."""
 
-    def __init__(self, n_rows: int) -> None:
+    def __init__(self, n_rows: int, n_features: int) -> None:
         self.n_rows = n_rows
+        self.block_rows = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_features))
 
     @abstractmethod
     def take(self, index: Tensor) -> Tensor:
         """Rows of this index (B,), int64 on the CPU: (B, D) on the device."""
 
     def blocks(self, index: Tensor | None = None) -> Iterator[Tensor]:
-        """All rows, or those of an index, in order: blocks (B, D), B at most `BLOCK_ROWS`."""
+        """All rows, or those of an index, in order: blocks (B, D), B at most `block_rows`."""
         index = torch.arange(self.n_rows) if index is None else index
-        for part in index.split(BLOCK_ROWS):
+        for part in torch.split(index, self.block_rows):
             yield self.take(part)
 
 
@@ -40,7 +41,7 @@ class HeldRows(Rows):
     """Rows that lie on the device."""
 
     def __init__(self, x: Tensor) -> None:
-        super().__init__(len(x))
+        super().__init__(*x.shape)
         self.x = x
 
     def take(self, index: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ class StreamedRows(Rows):
     """Rows that stay where they are; a batch at a time is read, scaled and sent to the device."""
 
     def __init__(self, X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device) -> None:
-        super().__init__(X.shape[0])
+        super().__init__(*X.shape)
         self.X, self.offset, self.scale, self.device = X, offset, scale, device
 
     def take(self, index: Tensor) -> Tensor:
@@ -89,9 +90,8 @@ def rows_on(X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device)
     if is_memory_map(X) or sparse.issparse(X) or n_bytes > HELD_BYTES:
         return streamed
     held = torch.empty(X.shape, device=device)
-    for first in range(0, X.shape[0], BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, X.shape[0])
-        held[first:last] = streamed.take(torch.arange(first, last))
+    for index in torch.split(torch.arange(X.shape[0]), streamed.block_rows):
+        held[index] = streamed.take(index)
     return HeldRows(held)
 
 

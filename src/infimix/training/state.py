@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from infimix.models import LatentMixtureModule
-from infimix.training.checkpoint import load_last_checkpoint, save_checkpoint, write_atomically
+from infimix.training.checkpoint import (
+    load_last_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+    write_atomically,
+)
 
 
 class TrainState:
@@ -37,6 +42,7 @@ class TrainState:
         self.best_bound = -math.inf
         self.epochs_since_best = 0
         self.interrupted = False
+        self.checkpoint: Path | None = None  # the last one that is whole
         self._saved_at = time.monotonic()
 
     def end_epoch(self, record: dict[str, Any], *, is_candidate: bool) -> None:
@@ -73,8 +79,15 @@ class TrainState:
             "best_bound": None if math.isinf(self.best_bound) else self.best_bound,
             "epochs_since_best": self.epochs_since_best,
         }
-        save_checkpoint(run_dir / "checkpoints", self.epoch, tensors, facts)
+        self.checkpoint = save_checkpoint(run_dir / "checkpoints", self.epoch, tensors, facts)
         write_history(run_dir, self.history)
+
+    def begin(self, run_dir: Path | None, *, resume: bool) -> None:
+        """Go back to the last checkpoint of a run directory, or clear it for a new run."""
+        if run_dir is not None and resume:
+            self.load(run_dir)
+        elif run_dir is not None:
+            remove_checkpoints(run_dir / "checkpoints")
 
     def load(self, run_dir: Path) -> None:
         """Go back to the last checkpoint of a run directory, if it has one."""
@@ -83,12 +96,14 @@ class TrainState:
             return
         tensors, facts = checkpoint.tensors, checkpoint.facts
         for name, value in json.loads(json.dumps(self.run)).items():
-            if facts["run"].get(name) != value:
+            before = facts["run"].get(name)
+            if before != value:
                 raise ValueError(
-                    f"{checkpoint.path} was written with {name}={facts['run'].get(name)!r} and this "
-                    f"fit has {name}={value!r}: resume with the same data and parameters, or fit "
-                    "into another run directory."
+                    f"'{checkpoint.path}' was written with {name}={before!r} and this fit has "
+                    f"{name}={value!r}: resume with the same data and parameters, or fit into "
+                    "another run directory."
                 )
+        self.checkpoint = checkpoint.path
         self.module.load_state_dict(_under("module/", tensors))
         self.best = _under("best/", tensors)
         slots: dict[int, dict[str, Tensor]] = {}

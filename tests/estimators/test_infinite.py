@@ -1,0 +1,193 @@
+"""InfiniteMixtureVAE: likelihoods, networks, devices and runs."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infimix import InfiniteMixtureVAE
+from infimix.errors import DivergedError
+from infimix.estimators import build
+from infimix.training import TrainConfig
+
+MakeQuick = Callable[..., InfiniteMixtureVAE]
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Bright upper or left halves, (90, 36) in [0, 1]."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 0.3, size=(90, 6, 6))
+    image[::2, :3] += 0.6
+    image[1::2, :, :3] += 0.6
+    return image.reshape(90, 36)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "found", "low", "high"),
+    [
+        ("auto", "expected_bernoulli", 0, 1),
+        ("continuous_bernoulli", "continuous_bernoulli", 0, 1),
+        ("normal", "normal", -np.inf, np.inf),
+    ],
+)
+def test_likelihoods_of_fractions(
+    make_quick: MakeQuick, images: np.ndarray, likelihood: str, found: str, low: float, high: float
+) -> None:
+    model = make_quick(likelihood=likelihood).fit(images)
+    assert model.likelihood_ == found
+    assert found.replace("_", " ") in model.kind_sentence_
+    for X in (model.sample(50)[0], model.inverse_transform(model.transform(images))):
+        assert X.shape[1] == 36
+        assert low <= X.min() <= X.max() <= high
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [("bernoulli", "cannot be binary"), ("negative_binomial", "cannot be counts")],
+)
+def test_likelihood_that_the_data_cannot_have(
+    make_quick: MakeQuick, images: np.ndarray, likelihood: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_quick(likelihood=likelihood).fit(images)
+
+
+def test_binary_and_count_samples_are_of_their_kind(
+    make_quick: MakeQuick, counts: np.ndarray
+) -> None:
+    binary = make_quick().fit(counts > 0.5)
+    assert binary.likelihood_ == "bernoulli"
+    assert set(np.unique(binary.sample(40)[0])) == {0, 1}
+    model = make_quick(likelihood="negative_binomial").fit(counts)
+    X = model.sample(400)[0]
+    np.testing.assert_array_equal(X, np.round(X))
+    assert X.sum(1).mean() == pytest.approx(counts.sum(1).mean(), rel=0.2)
+    mean = model.inverse_transform(model.transform(counts))
+    np.testing.assert_allclose(mean.sum(1), counts.sum(1).mean(), rtol=1e-5)
+
+
+def test_scores_of_densities_are_in_units_of_the_data(
+    make_quick: MakeQuick, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    X = blobs[0]
+    model, wide = make_quick().fit(X), make_quick().fit(1000 * X + 5)
+    expected = model.score_samples(X) - 6 * np.log(1000)
+    np.testing.assert_allclose(wide.score_samples(1000 * X + 5), expected, atol=1e-2)
+    np.testing.assert_allclose(
+        wide.inverse_transform(wide.transform(1000 * X + 5)),
+        1000 * model.inverse_transform(model.transform(X)) + 5,
+        rtol=1e-2,
+        atol=10,
+    )
+
+
+def test_a_row_has_one_score_in_any_company(
+    make_quick: MakeQuick, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    X = blobs[0]
+    model = make_quick().fit(X)
+    for name in ("score_samples", "transform", "predict_proba"):
+        whole = getattr(model, name)(X)
+        np.testing.assert_allclose(getattr(model, name)(X[10:11])[0], whole[10], rtol=1e-10)
+
+
+@pytest.mark.parametrize("image_shape", [(6, 6), (3, 4, 3), [9, 4]])
+def test_convolutions(make_quick: MakeQuick, images: np.ndarray, image_shape: Any) -> None:
+    model = make_quick(network="conv", image_shape=image_shape).fit(images)
+    assert np.isfinite(model.score_samples(images)).all()
+    assert model.history_[-1]["bound"] > model.history_[3]["bound"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"network": "conv"}, "needs image_shape"),
+        ({"network": "conv", "image_shape": (6, 7)}, r"number of columns, 36; got \(6, 7\)"),
+        ({"network": "conv", "image_shape": (36,)}, "needs image_shape"),
+        ({"network": "conv", "image_shape": (1, 36)}, "at least 2 pixels"),
+        ({"network": "rnn"}, "'network' parameter"),
+        ({"likelihood": "poisson"}, "'likelihood' parameter"),
+        ({"device": "gpu"}, "device must be 'auto'"),
+        ({"device": "cuda:77"}, "device='cuda:77' is not among"),
+        ({"device": "meta"}, "device='meta' is not among"),
+        ({"resume": True}, "resume=True needs run_dir"),
+        ({"resume": True, "run_dir": "a", "random_state": None}, "an integer random_state"),
+        ({"validation_fraction": 1.0}, "'validation_fraction' parameter"),
+        ({"warm_up_epochs": 0}, "'warm_up_epochs' parameter"),
+    ],
+)
+def test_wrong_parameters(
+    make_quick: MakeQuick, images: np.ndarray, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_quick(**parameters).fit(images)
+
+
+def test_a_code_of_the_wrong_length(make_quick: MakeQuick, images: np.ndarray) -> None:
+    model = make_quick().fit(images)
+    with pytest.raises(ValueError, match=r"shape \(n_rows, 2\).* got shape \(3, 5\)"):
+        model.inverse_transform(np.zeros((3, 5)))
+
+
+def test_only_training_rows_train(make_quick: MakeQuick, images: np.ndarray) -> None:
+    """The statistics of the mixture hold the rows that are not kept for validation."""
+    model = make_quick(validation_fraction=0.3).fit(images)
+    assert float(model.module_.mixture.counts.sum()) == pytest.approx(63, rel=1e-5)
+    assert model.history_[0]["valid_bound"] is not None
+    assert make_quick(validation_fraction=0.0).fit(images).history_[0]["valid_bound"] is None
+
+
+@pytest.fixture
+def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every epoch."""
+    monkeypatch.setattr(build, "TrainConfig", partial(TrainConfig, checkpoint_seconds=0.0))
+
+
+@pytest.mark.usefixtures("frequent")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_latent": 3}, "n_latent=2 and this fit has n_latent=3"),
+        ({"random_state": 1}, "random_state=0 and this fit has random_state=1"),
+        ({"max_epochs": 9}, "max_epochs=3 and this fit has max_epochs=9"),
+        ({"likelihood": "normal"}, "likelihood='auto' and this fit has likelihood='normal'"),
+    ],
+)
+def test_a_run_of_other_parameters_is_not_resumed(
+    make_quick: MakeQuick, images: np.ndarray, tmp_path: Path, change: Any, message: str
+) -> None:
+    make_quick(run_dir=tmp_path).fit(images)
+    with pytest.raises(ValueError, match=message) as caught:
+        make_quick(run_dir=tmp_path, resume=True, **change).fit(images)
+    assert "resume with the same data and parameters" in str(caught.value)
+
+
+@pytest.mark.usefixtures("frequent")
+def test_a_run_of_other_data_is_not_resumed(
+    make_quick: MakeQuick, images: np.ndarray, tmp_path: Path
+) -> None:
+    whole = make_quick(run_dir=tmp_path, learning_rate=np.float32(1e-3)).fit(images)
+    again = make_quick(
+        run_dir=str(tmp_path), learning_rate=np.float32(1e-3), resume=True, verbose=0
+    )
+    np.testing.assert_array_equal(again.fit(images).transform(images), whole.transform(images))
+    other = images.copy()
+    other[4, 4] += 1e-6
+    for X, name in ((images[1:], "n_rows"), (images[:, 1:], "n_features"), (other, "checksum")):
+        with pytest.raises(ValueError, match=rf"was written with {name}"):
+            again.fit(X)
+
+
+@pytest.mark.usefixtures("frequent")
+def test_divergence_leaves_the_last_good_checkpoint(
+    make_quick: MakeQuick, images: np.ndarray, tmp_path: Path
+) -> None:
+    model = make_quick(learning_rate=1e30, run_dir=tmp_path)
+    with pytest.raises(DivergedError, match=r"(?s)InfiniteMixtureModule .* Lower learning_rate"):
+        model.fit(images)
+    with pytest.raises(ValueError, match="not fitted"):
+        model.predict(images)

@@ -1,0 +1,131 @@
+"""Terms, statistics and samples of the unified model's module."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from infimix.errors import DivergedError
+from infimix.models import ElboTerms, InfiniteMixtureModule
+
+MakeModule = Callable[..., InfiniteMixtureModule]
+MakeRows = Callable[[str, int, int], Tensor]
+N, D = 60, 5
+
+
+@pytest.fixture
+def rows(make_rows: MakeRows) -> Tensor:
+    return make_rows("normal", N, D)
+
+
+@pytest.fixture
+def module(make_module: MakeModule, rows: Tensor) -> InfiniteMixtureModule:
+    """Module with a mixture of several components."""
+    module = make_module("normal", D, 2)
+    module.start_epoch(lambda: iter(rows.split(25)))
+    assert module.n_components > 1
+    return module
+
+
+def noise(n: int) -> Tensor:
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(7))
+
+
+def test_total_and_weighted_by_hand() -> None:
+    terms = ElboTerms(*(torch.tensor([float(v), 0.0]) for v in (-7, 2, -3, 0.5)))
+    torch.testing.assert_close(terms.total, torch.tensor([-8.5, 0.0]))
+    torch.testing.assert_close(terms.weighted(0.0), torch.tensor([-7.0, 0.0]))
+    torch.testing.assert_close(terms.weighted(0.2), torch.tensor([-7.3, 0.0]))
+    assert list(terms.named()) == ["reconstruction", "entropy", "log_prior", "kl_global"]
+
+
+def test_statistics_sum_to_the_batch(module: InfiniteMixtureModule, rows: Tensor) -> None:
+    terms = module.elbo(rows[:17], noise(17))
+    assert float(terms.statistics.sums[:, 0].sum()) == pytest.approx(17, rel=1e-6)
+    codes = module.encode(rows[:17]).mean
+    torch.testing.assert_close(
+        terms.statistics.sums[:, 1:3].sum(0), codes.sum(0).double(), rtol=1e-5, atol=1e-5
+    )
+    log_norm = float(terms.log_prior.detach().sum())
+    assert float(terms.statistics.log_norm) == pytest.approx(log_norm, rel=1e-5)
+
+
+def test_a_step_keeps_the_mass(module: InfiniteMixtureModule, rows: Tensor) -> None:
+    before = module.mixture.sums.clone()
+    terms = module.elbo(rows[:15], noise(15))
+    module.after_step(terms)
+    after = module.mixture.sums
+    assert float(after[:, 0].sum()) == pytest.approx(N, rel=1e-6)
+    torch.testing.assert_close(after, 0.75 * before + terms.statistics.sums, rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_on_all_rows_replaces_the_statistics(
+    module: InfiniteMixtureModule, rows: Tensor
+) -> None:
+    """One batch of all rows: nothing old stays, and no count falls below zero by rounding."""
+    for _ in range(5):
+        terms = module.elbo(rows, noise(N))
+        module.after_step(terms)
+        assert (module.mixture.counts >= 0).all()
+    torch.testing.assert_close(module.mixture.sums, terms.statistics.sums, rtol=1e-5, atol=1e-4)
+
+
+def test_steps_raise_the_bound_of_a_frozen_encoder(
+    module: InfiniteMixtureModule, rows: Tensor
+) -> None:
+    """Statistics of one half only are put in; going over all rows must mend it."""
+
+    def bound() -> float:
+        terms = module.elbo(rows, noise(N))
+        return float((terms.log_prior - terms.kl_global).mean())
+
+    with torch.no_grad():
+        spoilt = module.mixture.with_statistics(module.mixture.sums.flip(0) + 5)
+        module.state.store(spoilt)
+        start = bound()
+        for _ in range(20):
+            for x in rows.split(20):
+                module.after_step(module.elbo(x, noise(len(x))))
+        assert bound() > start + 0.1
+
+
+def test_components_fall_in_size_and_rows_sum_to_one(
+    module: InfiniteMixtureModule, rows: Tensor
+) -> None:
+    resp = module.responsibilities(rows)
+    torch.testing.assert_close(resp.sum(1), torch.ones(N, dtype=resp.dtype))
+    assert (resp.sum(0).diff() <= 0).all()
+
+
+def test_samples_follow_weights_and_component(module: InfiniteMixtureModule) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, c = module.sample(4000, generator)
+    assert x.shape == (4000, D)
+    share = torch.bincount(c, minlength=module.n_components) / 4000
+    torch.testing.assert_close(share.double(), module.mixture.weights(), atol=0.04, rtol=0)
+    x, c = module.sample(300, generator, component=1)
+    assert set(c.tolist()) == {1}
+    again, _ = module.sample(300, torch.Generator().manual_seed(3), component=1)
+    same, _ = module.sample(300, torch.Generator().manual_seed(3), component=1)
+    assert torch.equal(again, same)
+    assert not torch.equal(again, x)
+
+
+def test_state_goes_into_a_module_without_a_mixture(
+    module: InfiniteMixtureModule, make_module: MakeModule, rows: Tensor
+) -> None:
+    other = make_module("normal", D, 2, max_components=9)
+    assert other.n_components == 0
+    other.load_state_dict(module.state_dict())
+    torch.testing.assert_close(
+        other.elbo(rows, noise(N)).total, module.elbo(rows, noise(N)).total, rtol=0, atol=0
+    )
+
+
+def test_codes_that_are_not_finite_start_no_mixture(make_module: MakeModule, rows: Tensor) -> None:
+    module = make_module("normal", D, 2)
+    with torch.no_grad():
+        module.encoder.heads.mean.bias[0] = torch.nan
+    with pytest.raises(DivergedError, match="lower learning_rate"):
+        module.start_epoch(lambda: iter([rows]))

@@ -1,0 +1,114 @@
+"""Limits of the unified model in which it must be another, simpler thing."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import digamma
+from torch import Tensor, nn
+
+from infimix.estimators import DPGaussianMixture
+from infimix.mixture import FullCovariance, e_step, fit_mixture, responsibilities
+from infimix.models import InfiniteMixtureModule
+from infimix.networks import EncoderOutput
+
+MakeModule = Callable[..., InfiniteMixtureModule]
+N, L = 240, 2
+
+
+class FrozenEncoder(nn.Module):
+    """The row itself is the mean of its code; the variance is given."""
+
+    def __init__(self, log_var: float) -> None:
+        super().__init__()
+        self.log_var = log_var
+
+    def forward(self, x: Tensor) -> EncoderOutput:
+        return EncoderOutput(x, torch.full_like(x, self.log_var))
+
+
+@pytest.fixture(scope="module")
+def codes() -> Tensor:
+    """Three groups of rows (240, 2), float64."""
+    rng = np.random.default_rng(0)
+    centre = np.array([[0.0, 0.0], [8.0, 1.0], [-3.0, 9.0]])[rng.integers(3, size=N)]
+    return torch.from_numpy(centre + rng.normal(size=(N, L)) * [1.0, 0.5])
+
+
+def frozen(make_module: MakeModule, log_var: float, max_components: int) -> InfiniteMixtureModule:
+    networks = (FrozenEncoder(log_var), nn.Linear(L, L))
+    module = make_module("normal", L, L, networks=networks, max_components=max_components)
+    return module.double()
+
+
+def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor) -> None:
+    module = frozen(make_module, log_var=-80.0, max_components=6)
+    module.start_epoch(lambda: iter(codes.split(100)))
+    terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
+    alone = fit_mixture(
+        FullCovariance(L),
+        [(codes, None)],
+        N,
+        n_components=6,
+        alpha=1.0,
+        n_restarts=2,
+        max_sweeps=module.SWEEPS,
+        tol=module.TOLERANCE,
+        seed=0,
+    ).mixture
+    assert module.n_components == alone.n_components == 3
+    torch.testing.assert_close(module.mixture.sums, alone.sums)
+    bound = e_step(alone, [(codes, None)]).log_norm - alone.kl()
+    torch.testing.assert_close((terms.log_prior - terms.kl_global).sum(), bound)
+    resp = responsibilities(alone, [(codes, None)])
+    torch.testing.assert_close(module.responsibilities(codes), resp)
+    torch.testing.assert_close(terms.entropy, terms.entropy.new_full((N,), -77.16212))
+
+
+def test_exact_codes_have_the_bound_of_the_estimator(
+    make_module: MakeModule, codes: Tensor
+) -> None:
+    module = frozen(make_module, log_var=-80.0, max_components=6)
+    module.start_epoch(lambda: iter([codes]))
+    terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
+    found = DPGaussianMixture(6, random_state=5).fit(codes.numpy())  # another seed, whitened rows
+    bound = float((terms.log_prior - terms.kl_global).mean())
+    assert found.lower_bound_ == pytest.approx(bound, abs=2e-3)
+    np.testing.assert_array_equal(found.labels_, module.responsibilities(codes).argmax(1))
+
+
+def test_one_component_has_the_closed_form(make_module: MakeModule, codes: Tensor) -> None:
+    """E_q[log p(z)] of two rows by draws of z, of the component's law and of its stick."""
+    module = frozen(make_module, log_var=-1.0, max_components=1)
+    module.start_epoch(lambda: iter([codes]))
+    mixture = module.mixture
+    m, kappa, nu, Psi = (value[0].numpy() for value in mixture.components())
+    n_worth, alpha = float(mixture.zeta * mixture.counts.sum()), 1.0
+    n_draws, rng = 20_000, np.random.default_rng(3)
+    precision = stats.wishart(float(nu), np.linalg.inv(Psi)).rvs(n_draws, random_state=rng)
+    factor = np.linalg.cholesky(np.linalg.inv(kappa * precision))
+    mean = m + (factor @ rng.standard_normal((n_draws, L, 1)))[..., 0]
+    log_stick = np.log(rng.beta(1 + n_worth, alpha, n_draws))
+    terms = module.elbo(codes[:2], torch.zeros(2, L, dtype=torch.float64))
+    for row, found in zip(codes[:2].numpy(), terms.log_prior.tolist(), strict=True):
+        z = row + np.exp(-0.5) * rng.standard_normal((n_draws, L))
+        delta = z - mean
+        square = np.einsum("ni,nij,nj->n", delta, precision, delta)
+        log_p = 0.5 * (np.linalg.slogdet(precision)[1] - square) - L / 2 * np.log(2 * np.pi)
+        draws = log_p + log_stick
+        error = draws.std() / np.sqrt(n_draws)
+        assert error < 0.02
+        assert abs(draws.mean() - found) < 4 * error
+    exact = digamma(1 + n_worth) - digamma(1 + n_worth + alpha)
+    assert log_stick.mean() == pytest.approx(exact, abs=1e-3)
+
+
+def test_no_prior_in_the_warm_up(make_module: MakeModule, codes: Tensor) -> None:
+    module = frozen(make_module, log_var=-1.0, max_components=3)
+    terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
+    assert module.n_components == 0
+    assert terms.statistics is None
+    assert not terms.log_prior.any()
+    assert not terms.kl_global.any()

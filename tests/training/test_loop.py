@@ -1,0 +1,310 @@
+"""The loop: schedules, early stopping, resuming, divergence, all in one process."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from infimix.errors import DivergedError
+from infimix.models import ElboTerms, InfiniteMixtureModule, LatentMixtureModule
+from infimix.training import TrainConfig
+from infimix.training.checkpoint import load_last_checkpoint
+
+Train = Callable[..., Any]
+N_EPOCHS = 8
+
+
+class KilledError(Exception):
+    """Ends a run between two epochs, as a kill would."""
+
+
+def kill_after(n_epochs: int) -> Callable[[dict[str, Any]], None]:
+    """Watcher that lets the checkpoints of `n_epochs` epochs be written."""
+
+    def watch(record: dict[str, Any]) -> None:
+        if record["epoch"] == n_epochs:
+            raise KilledError
+
+    return watch
+
+
+def without_time(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in history]
+
+
+def assert_same_end(found: Any, expected: Any) -> None:
+    """Bit for bit."""
+    ours, theirs = found.module.state_dict(), expected.module.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert without_time(found.state.history) == without_time(expected.state.history)
+
+
+@pytest.fixture(scope="module")
+def whole(train: Train, config: TrainConfig) -> Any:
+    """The uninterrupted run, which writes nothing."""
+    return train(config)
+
+
+def test_the_schedule_is_this_table() -> None:
+    config = TrainConfig(2, 4, 16, 0.5, patience=1, seed=0)
+    assert config.n_epochs == 6
+    assert [config.phase(e) for e in range(6)] == ["warm-up"] * 2 + ["joint"] * 4
+    assert [config.kl_weight(e) for e in range(6)] == [0, 0, 0.5, 1, 1, 1]
+    assert [replace(config, max_epochs=1).kl_weight(e) for e in range(3)] == [0, 0, 1]
+    table = {  # each phase: share that is done -> rise, half a cosine down
+        (0, 0.0): 0.01,
+        (0, 0.1): 0.51 * math.cos(math.pi * 0.05 / 2) ** 2,
+        (0, 0.5): math.cos(math.pi * 0.25 / 2) ** 2,
+        (1, 0.0): 0.5,
+        (1, 1.0): 0.0,
+        (2, 0.0): 0.01,
+        (4, 0.0): 0.5,
+        (5, 1.0): 0.0,
+    }
+    for (epoch, done), share in table.items():
+        assert config.lr(epoch, done) == pytest.approx(0.5 * share, abs=1e-12)
+
+
+def test_history_says_what_happened(whole: Any, config: TrainConfig) -> None:
+    history = whole.state.history
+    assert [record["epoch"] for record in history] == list(range(N_EPOCHS))
+    assert [record["phase"] for record in history] == ["warm-up"] * 3 + ["joint"] * 5
+    assert [record["n_components"] for record in history[:3]] == [None] * 3
+    assert all(1 <= record["n_components"] <= 4 for record in history[3:])
+    for record in history:
+        rest = record["entropy"] + record["log_prior"] - record["kl_global"]
+        expected = record["reconstruction"] + config.kl_weight(record["epoch"]) * rest
+        assert record["bound"] == pytest.approx(expected, rel=1e-5)
+    assert history[-1]["valid_bound"] > history[3]["valid_bound"]
+    assert not whole.state.interrupted
+
+
+def test_the_same_seed_repeats_and_another_differs(
+    train: Train, config: TrainConfig, whole: Any
+) -> None:
+    assert_same_end(train(config), whole)
+    other = train(replace(config, seed=4))
+    assert other.state.history[0]["bound"] != whole.state.history[0]["bound"]
+
+
+@pytest.mark.parametrize("n_epochs", range(N_EPOCHS))
+def test_resumed_at_any_epoch_ends_bit_for_bit(
+    train: Train, config: TrainConfig, whole: Any, tmp_path: Path, n_epochs: int
+) -> None:
+    with pytest.raises(KilledError):
+        train(config, tmp_path, watch=kill_after(n_epochs))
+    last = load_last_checkpoint(tmp_path / "checkpoints")
+    assert (last.facts["epoch"] if last else 0) == n_epochs
+    assert_same_end(train(config, tmp_path, resume=True), whole)
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert without_time(map(json.loads, lines)) == without_time(whole.state.history)
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    train: Train, config: TrainConfig, whole: Any, tmp_path: Path
+) -> None:
+    train(config, tmp_path)
+    shown: list[int] = []
+    again = train(config, tmp_path, resume=True, watch=lambda record: shown.append(record["epoch"]))
+    assert_same_end(again, whole)
+    assert shown == list(range(N_EPOCHS))  # the progress bar is brought up to date
+
+
+def test_resumed_from_the_checkpoint_before_a_damaged_one(
+    train: Train, config: TrainConfig, whole: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(KilledError):
+        train(config, tmp_path, watch=kill_after(6))
+    newest = tmp_path / "checkpoints" / "000006.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="000006"):
+        assert_same_end(train(config, tmp_path, resume=True), whole)
+
+
+def test_a_new_run_does_not_go_on_from_an_old_one(
+    train: Train, config: TrainConfig, tmp_path: Path
+) -> None:
+    """Old checkpoints have higher numbers than those of the first epochs of the new run."""
+    train(config, tmp_path)
+    other = replace(config, seed=4)
+    with pytest.raises(KilledError):
+        train(other, tmp_path, watch=kill_after(2))
+    assert_same_end(train(other, tmp_path, resume=True), train(other))
+
+
+def test_another_run_is_not_resumed(train: Train, config: TrainConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, run={"n_rows": 60, "image_shape": (2, 2)})
+    train(config, tmp_path, run={"n_rows": 60, "image_shape": (2, 2)}, resume=True)
+    with pytest.raises(ValueError, match="n_rows=60 and this fit has n_rows=61"):
+        train(config, tmp_path, run={"n_rows": 61, "image_shape": (2, 2)}, resume=True)
+
+
+def test_checkpoints_keep_their_distance(train: Train, config: TrainConfig, tmp_path: Path) -> None:
+    train(replace(config, checkpoint_seconds=3600.0), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == N_EPOCHS
+
+
+@pytest.mark.parametrize(("epoch", "n_components"), [(1, 0), (4, 1)])
+def test_ctrl_c_ends_the_run_with_a_usable_module(
+    train: Train, config: TrainConfig, epoch: int, n_components: int
+) -> None:
+    def press(record: dict[str, Any]) -> None:
+        if record["epoch"] == epoch:
+            assert (record["n_components"] or 0) >= n_components
+            raise KeyboardInterrupt
+
+    module, state = train(config, watch=press)
+    assert state.interrupted
+    assert len(state.history) == epoch + 1
+    assert module.n_components >= 1
+    resp = module.responsibilities(torch.zeros(2, 4))
+    torch.testing.assert_close(resp.sum(1), torch.ones(2, dtype=resp.dtype))
+
+
+@pytest.mark.parametrize("n_valid", [0, 10])
+def test_a_huge_learning_rate_is_a_divergence(
+    train: Train, config: TrainConfig, tmp_path: Path, n_valid: int
+) -> None:
+    with pytest.raises(DivergedError, match="learning_rate"):
+        train(replace(config, learning_rate=1e30), tmp_path, n_valid=n_valid)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "term"),
+    [
+        ("decoder.output.bias", "reconstruction first"),
+        ("encoder.heads.log_var.bias", "reconstruction, entropy"),
+        ("likelihood.log_var_over_gain", "reconstruction first"),
+    ],
+)
+@pytest.mark.parametrize("epoch", [1, 5])
+def test_a_poisoned_weight_is_named_by_its_term(
+    train: Train,
+    config: TrainConfig,
+    make_module: Callable[[], InfiniteMixtureModule],
+    tmp_path: Path,
+    parameter: str,
+    term: str,
+    epoch: int,
+) -> None:
+    """After two of the four batches of a warm-up epoch, and of a joint one."""
+    module, n_steps = make_module(), itertools.count(1)
+
+    def poison(terms: ElboTerms) -> None:
+        if next(n_steps) == 4 * epoch + 2:
+            dict(module.named_parameters())[parameter].data[0] = torch.inf
+
+    module.after_step = poison
+    with pytest.raises(DivergedError) as caught:
+        train(config, tmp_path, module)
+    last = load_last_checkpoint(tmp_path / "checkpoints")
+    assert f"at epoch {epoch}, batch 2: {term}" in str(caught.value)
+    assert f"the last checkpoint is {last.path}" in str(caught.value)
+    assert last.facts["epoch"] == epoch
+    assert all(value.isfinite().all() for value in last.tensors.values())
+
+
+def test_a_poisoned_last_batch_is_found_by_the_validation(
+    train: Train, config: TrainConfig, make_module: Callable[[], InfiniteMixtureModule]
+) -> None:
+    """Before it can be saved, or a mixture started on its codes."""
+    module, n_steps = make_module(), itertools.count(1)
+
+    def poison(terms: ElboTerms) -> None:
+        if next(n_steps) == 12:
+            module.encoder.heads.mean.bias.data[0] = torch.nan
+
+    module.after_step = poison
+    with pytest.raises(DivergedError, match=r"epoch 2, validation: .* no checkpoint has been"):
+        train(config, module=module)
+
+
+class Scripted(LatentMixtureModule):
+    """Its validation bounds are given; it counts the epochs that have begun."""
+
+    n_components = 1
+
+    def __init__(self, bounds: list[float]) -> None:
+        super().__init__()
+        self.bounds = bounds
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.register_buffer("n_begun", torch.tensor(0))
+
+    def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
+        zero = torch.zeros(len(x))
+        value = self.weight if self.training else torch.tensor(self.bounds[int(self.n_begun) - 1])
+        return ElboTerms(zero + value, zero, zero, zero)
+
+    def start_epoch(self, rows: Any) -> None:
+        if self.training or int(self.n_begun) == 0:
+            assert sum(len(x) for x in rows()) == 50
+        self.n_begun += 1
+
+    def draw_noise(self, n: int, generator: Generator) -> Tensor:
+        return torch.zeros(n)
+
+    def encode(self, x: Tensor) -> Distribution:
+        return Independent(Normal(x, 1.0), 1)
+
+    def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
+        return Independent(Normal(z, 1.0), 1)
+
+    def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
+        return noise
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        return torch.ones(len(x), 1)
+
+    def sample(
+        self, n: int, generator: Generator, component: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return torch.zeros(n, 4), torch.zeros(n)
+
+
+# In the first of the five joint epochs the prior has half its weight, so it is no candidate.
+@pytest.mark.parametrize(
+    ("bounds", "patience", "n_joint", "best"),
+    [
+        ([9.0, 2.0, 3.0, 4.0, 5.0], 1, 5, 5),  # always better: goes to the end
+        ([9.0, 3.0, 2.0, 2.9, 8.0], 1, 4, 2),  # worse more often than patience allows
+        ([9.0, 3.0, 2.0, 2.9, 8.0], 2, 5, 5),  # patient enough
+        ([9.0, 4.0, 3.0, 2.0, 1.0], 2, 5, 2),
+        ([9.0, 2.0, 2.0, 2.0, 2.0], 1, 4, 2),  # no worse is no better
+    ],
+)
+def test_early_stopping_keeps_the_best(
+    train: Train,
+    config: TrainConfig,
+    bounds: list[float],
+    patience: int,
+    n_joint: int,
+    best: int,
+) -> None:
+    module = Scripted(bounds)
+    state = train(replace(config, patience=patience), module=module).state
+    assert len(state.history) == 3 + n_joint
+    assert state.best_bound == bounds[best - 1]
+    assert int(module.n_begun) == best + 1  # the best epoch's state, then the one last call
+
+
+def test_a_resumed_run_remembers_how_long_it_has_waited(
+    train: Train, config: TrainConfig, tmp_path: Path
+) -> None:
+    """The best of these bounds is the second; one epoch without a better one had passed."""
+    impatient, bounds = replace(config, patience=1), [9.0, 3.0, 2.0, 2.9, 8.0]
+    with pytest.raises(KilledError):
+        train(impatient, tmp_path, Scripted(bounds), watch=kill_after(6))
+    module, state = train(impatient, tmp_path, Scripted(bounds), resume=True)
+    assert len(state.history) == 7
+    assert state.best_bound == 3.0
+    assert int(module.n_begun) == 3
