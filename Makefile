@@ -29,7 +29,7 @@ types: $(STAMP)  ## mypy --strict on the maths
 	$(BIN)/mypy
 
 test: $(STAMP)  ## all tests and doctests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest  # the fits are small: more threads only wait
 
 check: lint types test  ## what CI runs: lint, types, tests and doctests
 

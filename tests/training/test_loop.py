@@ -308,3 +308,10 @@ def test_a_resumed_run_remembers_how_long_it_has_waited(
     assert len(state.history) == 7
     assert state.best_bound == 3.0
     assert int(module.n_begun) == 3
+
+
+def test_the_schedule_is_followed(train: Train, config: TrainConfig) -> None:
+    """Adam moves a weight with a constant gradient by the learning rate at every step."""
+    module, _ = train(config, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
+    rates = [config.lr(epoch, step / 4) for epoch in range(N_EPOCHS) for step in range(4)]
+    assert float(module.weight.detach()) == pytest.approx(sum(rates), rel=1e-5)

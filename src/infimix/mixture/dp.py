@@ -93,10 +93,6 @@ class DPMixture:
         """M-step: the posterior that answers to the statistics (K, P)."""
         return replace(self, sums=sums)
 
-    def with_rows_worth(self, zeta: float) -> DPMixture:
-        r"""Set :math:`\zeta`, what a row is worth, in (0, 1]."""
-        return replace(self, zeta=zeta)
-
     def with_learned_prior(self, reference: NormalWishart) -> DPMixture:
         """Empirical-Bayes step on scale, strength and spread of the prior."""
         prior = self.family.empirical_bayes(self.prior, self.components(), reference)
