@@ -45,7 +45,7 @@ def frozen(make_module: MakeModule, log_var: float, max_components: int) -> Infi
 
 def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor) -> None:
     module = frozen(make_module, log_var=-80.0, max_components=6)
-    module.start_epoch(lambda: iter(codes.split(100)))
+    module.eval().start_epoch(lambda: iter(codes.split(100)))
     terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
     alone = fit_mixture(
         FullCovariance(L),

@@ -7,7 +7,7 @@ goes on until the bound stands still; then merges and sweeps in turn until no me
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ def fit_mixture(
     max_sweeps: int,
     tol: float,
     seed: int,
+    caution: float = 1.0,
     watch: Watcher = lambda sweep: None,
 ) -> MixtureFit:
     """Fit a DP mixture from scratch.
@@ -80,6 +81,9 @@ def fit_mixture(
         A sweep that raises the bound by less than this many nats a row is the last.
     seed : int
         Seed of the starts.
+    caution : float, default=1.0
+        Rows are worth this many times what `rows_worth` says, so that merges are put off while
+        the rows still move.
     watch : callable
         Told of every sweep.
 
@@ -94,12 +98,13 @@ def fit_mixture(
     best: MixtureFit | None = None
     for restart in range(n_restarts):
         start = _start(family, sample, reference, n_components, n_rows, alpha, seed + restart)
+        start = replace(start, zeta=min(1.0, caution * start.zeta))
         attempt = MixtureFit(start, reference, -np.inf)
         improve(attempt, blocks, max_sweeps=10, tol=tol, watch=watch)
         if best is None or attempt.bound > best.bound:
             best = attempt
     assert best is not None
-    return settle(best, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
+    return settle(best, blocks, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
 
 
 def settle(
@@ -108,9 +113,12 @@ def settle(
     *,
     max_sweeps: int,
     tol: float,
+    caution: float = 1.0,
     watch: Watcher = lambda sweep: None,
 ) -> MixtureFit:
     """Sweeps and merges in turn until no merge is accepted; works in place and returns `fit`."""
+    zeta = min(1.0, caution * rows_worth(float(fit.mixture.counts.sum())))
+    fit.mixture = replace(fit.mixture, zeta=zeta)
     improve(fit, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
     while True:
         fit.mixture, path = merge_while_better(fit.mixture)

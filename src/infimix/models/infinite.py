@@ -60,6 +60,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         Seed of these starts.
     """
 
+    CAUTION = 2.5  # merges wait, since they cannot be undone, while the networks still move
     SWEEPS = 100  # at most, after a start or a merge
     TOLERANCE = 1e-4  # nats a row
 
@@ -170,6 +171,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
                 "The codes q(z | x) stopped being finite, so no mixture can be fitted to them: "
                 "lower learning_rate, or look for extreme values in X."
             )
+        caution = self.CAUTION if self.training else 1.0
         if self.n_components == 0:
             fit = fit_mixture(
                 self.state.family,
@@ -181,8 +183,9 @@ class InfiniteMixtureModule(LatentMixtureModule):
                 max_sweeps=self.SWEEPS,
                 tol=self.TOLERANCE,
                 seed=self.seed,
+                caution=caution,
             )
         else:
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
-            settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE)
+            settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE, caution=caution)
         self.state.store(fit.mixture, fit.reference)

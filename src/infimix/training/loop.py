@@ -116,6 +116,7 @@ def fit(
     train_pass = lambda: rows.blocks(train)  # noqa: E731
     try:
         while state.epoch < config.n_epochs and state.epochs_since_best <= config.patience:
+            module.train()
             if config.kl_weight(state.epoch) > 0:
                 module.start_epoch(train_pass)
             record = _epoch(state, rows, train, config)
@@ -135,7 +136,7 @@ def fit(
 
 def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) -> dict[str, Any]:
     """Every training row once; the record of the epoch."""
-    module, start = state.module.train(), time.perf_counter()
+    module, start = state.module, time.perf_counter()
     kl_weight = config.kl_weight(state.epoch)
     order = torch.randperm(len(train), generator=state.order)
     batches = torch.split(train[order], config.batch_size)
