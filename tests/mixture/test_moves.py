@@ -98,7 +98,7 @@ def test_rows_are_worth_less_the_more_there_are() -> None:
     assert zeta[0] == rows_worth(20) == 1
     assert np.all(np.diff(zeta) <= 0)
     assert np.all(np.diff(n * zeta) > 0)  # but all together never less
-    assert rows_worth(1_000_000) == pytest.approx(0.0032)
+    assert rows_worth(1_000_000) == pytest.approx(80 / 1000**1.5)
 
 
 @pytest.fixture(params=[(30, 1.0), (600, 0.2)], ids=["few rows", "coarsened"])

@@ -9,8 +9,8 @@ Unlike the bound it holds the rows to one component each, so overlapping pieces 
 not pay (integrated completed likelihood: Biernacki, Celeux, Govaert 2000).
 
 Real clusters are not Gaussian, and with enough rows every evidence prefers more components without
-end. So :math:`\zeta S` stands for S: the rows are worth :math:`\zeta N = 32 N^{1/3}` of them
-(Miller and Dunson 2019 coarsen so; the cube root is ours: what more rows show of clusters grows,
+end. So :math:`\zeta S` stands for S: the rows are worth :math:`\zeta N = 80 N^{1/4}` of them
+(Miller and Dunson 2019 coarsen so; the root is ours: what more rows show of clusters grows,
 what they show of departures from the Gaussian should not decide).
 A component whose rows are together worth less than one keeps the weight of one: Gamma grows without
 end towards 0, which would pay for splinters of a row or two.
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from infimix.mixture.dp import DPMixture
 
-ROWS_PER_CUBE_ROOT = 32.0
+ROWS_PER_ROOT = 80.0
 
 
 class Merge(NamedTuple):
@@ -39,8 +39,8 @@ class Merge(NamedTuple):
 
 
 def rows_worth(n_rows: float) -> float:
-    r""":math:`\zeta = \min(1, 32 N^{-2/3})`: what a row is worth as evidence for structure."""
-    return min(1.0, ROWS_PER_CUBE_ROOT * math.pow(max(n_rows, 1.0), -2 / 3))
+    r""":math:`\zeta = \min(1, 80 N^{-3/4})`: what a row is worth as evidence for structure."""
+    return min(1.0, ROWS_PER_ROOT * math.pow(max(n_rows, 1.0), -3 / 4))
 
 
 def log_partition_evidence(mixture: DPMixture) -> Tensor:
