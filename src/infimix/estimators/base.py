@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from infimix.data import check_finite
-from infimix.estimators.persistence import load_config, load_weights, save_estimator
+from infimix.estimators.persistence import load_config, load_history, load_weights, save_estimator
 from infimix.training import write_history
 
 # Kept as they are, so that memory maps of bytes or counts are not copied whole.
@@ -142,6 +142,7 @@ class MixtureEstimator(
             estimator.lower_bound_ = fitted["lower_bound"]
             estimator.kind_sentence_ = fitted["kind_sentence"]
             estimator.labels_ = tensors.pop("labels").numpy()
+            estimator.history_ = load_history(folder)
             estimator._restore(tensors, fitted)
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(

@@ -302,11 +302,11 @@ class DPGaussianMixture(MixtureEstimator):
         return dict(self._state.state_dict()) | {k: torch.tensor(v) for k, v in scaling.items()}
 
     def _fitted(self) -> dict[str, Any]:
-        return super()._fitted() | {"converged": self.converged_, "history": self.history_}
+        return super()._fitted() | {"converged": self.converged_}
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._offset, self._scale = tensors.pop("offset").numpy(), tensors.pop("scale").numpy()
-        self.converged_, self.history_ = fitted["converged"], fitted["history"]
+        self.converged_ = fitted["converged"]
         state = self._empty_state()
         state.load_state_dict(tensors)
         self._install(state)

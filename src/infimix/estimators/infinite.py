@@ -384,14 +384,13 @@ class InfiniteMixtureVAE(MixtureEstimator):
             "kind": self.kind_,
             "likelihood": self.likelihood_,
             "hidden": self.hidden_,
-            "history": self.history_,
             "interrupted": self.interrupted_,
         }
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self.kind_, self.likelihood_ = fitted["kind"], fitted["likelihood"]
         self.hidden_ = tuple(fitted["hidden"])
-        self.history_, self.interrupted_ = fitted["history"], fitted["interrupted"]
+        self.interrupted_ = fitted["interrupted"]
         self.device = present_or_auto(self.device)
         self._build(tensors.pop("offset").numpy(), tensors.pop("scale").numpy(), 1, 0)
         self.module_.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items()})

@@ -76,6 +76,19 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     return load_tensors(path).tensors
 
 
+def load_history(folder: Path) -> list[dict[str, Any]]:
+    """Read ``history.jsonl``, one record a line; a missing or damaged file is named."""
+    path = folder / "history.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"'{path}' is missing: the saved model is not whole; save it again."
+        )
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except ValueError as error:
+        raise ValueError(f"'{path}' is damaged: {error}; save the model again.") from error
+
+
 def plain(value: Any) -> Any:
     """Return a parameter in the form that JSON holds it."""
     if isinstance(value, np.integer | np.floating):

@@ -144,8 +144,7 @@ def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) ->
     for step, index in enumerate(batches):
         x = rows.take(index)
         terms = module.elbo(x, module.draw_noise(len(x), state.noise))
-        bound = terms.weighted(kl_weight)
-        loss = -bound.mean()
+        loss = -terms.weighted(kl_weight).mean()
         if not torch.isfinite(loss):
             raise _diverged(state, config, terms, f"batch {step}")
         for group in state.optimizer.param_groups:
@@ -155,6 +154,7 @@ def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) ->
         nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
         state.optimizer.step()
         module.after_step(terms)
+        bound = terms.weighted(float(kl_weight > 0))  # whole also while its weight still rises
         for name, term in {"bound": bound, **terms.named()}.items():
             sums[name] = sums.get(name, torch.zeros(())) + term.detach().sum().cpu()
     means = {name: float(total) / len(train) for name, total in sums.items()}
