@@ -69,8 +69,8 @@ class DiagonalCovariance(Family):
     ) -> Tensor:
         """Draw one z (N, L) for each entry of `component` (N,), at the point estimates."""
         mean, scale = q.m[component], self.covariance(q).sqrt()[component]
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
-        return mean + scale * noise.to(mean)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + scale * noise
 
     def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
         """3 degrees of freedom, the fewest for which the expected variance exists."""

@@ -85,8 +85,9 @@ class FullCovariance(Family):
     ) -> Tensor:
         """Draw one z (N, L) for each entry of `component` (N,), at the point estimates."""
         factor = _cholesky(self.covariance(q))[component]  # (N, L, L)
-        noise = torch.randn(q.m[component].shape, generator=generator, dtype=q.m.dtype)
-        return q.m[component] + (factor @ noise.to(factor)[..., None])[..., 0]
+        mean = q.m[component]
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + (factor @ noise[..., None])[..., 0]
 
     def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
         """L + 2 degrees of freedom, the fewest for which the expected covariance exists."""

@@ -48,13 +48,16 @@ class MixtureState(nn.Module):
         return DPMixture(self.family, self._law("prior"), self.alpha, self.sums, zeta)
 
     def store(self, mixture: DPMixture, reference: NormalWishart | None = None) -> None:
-        """Keep this mixture."""
-        self.sums = mixture.sums
-        self.zeta = self.zeta.new_tensor(mixture.zeta)
+        """Keep this mixture, on the device of the buffers."""
+        device = self.alpha.device
         laws = {"prior": mixture.prior, "reference": reference or self.reference}
         for role, law in laws.items():
             for name, value in law._asdict().items():
-                setattr(self, f"{role}_{name}", value)
+                setattr(self, f"{role}_{name}", value.to(device))
+        self.zeta = self.zeta.new_tensor(mixture.zeta)
+        self.sums = mixture.sums.to(
+            device
+        )  # last: Ctrl-C before it leaves the number of components
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
