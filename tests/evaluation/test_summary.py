@@ -1,5 +1,4 @@
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +6,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from infimix.data import Dataset
-from infimix.evaluation import score_clustering, summarise, write_atomically
+from infimix.evaluation import score_clustering, summarise
 
 K, D, L, S = 3, 4, 2, 10
 CENTRES = np.arange(K * D, dtype=np.float64).reshape(K, D) * 5
@@ -224,17 +223,3 @@ def test_a_bound_that_is_not_finite_is_an_error(tmp_path, dataset):
     with pytest.raises(ValueError, match="must be finite but is nan"):
         summarise(estimator, dataset, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    file = tmp_path / "metrics.json"
-    write_atomically(file, b"old")
-
-    def fail(descriptor):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]

@@ -5,12 +5,11 @@ labels are read here and nowhere else.
 """
 
 from infimix.evaluation.clustering import ClusteringScores, one_to_one_accuracy, score_clustering
-from infimix.evaluation.summary import summarise, write_atomically
+from infimix.evaluation.summary import summarise
 
 __all__ = [
     "ClusteringScores",
     "one_to_one_accuracy",
     "score_clustering",
     "summarise",
-    "write_atomically",
 ]

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from infimix.data import Dataset
 from infimix.evaluation.clustering import score_clustering
+from infimix.training import write_atomically
 
 MAX_ROWS = 5000  # rows whose embedding is kept
 MAX_RECONSTRUCTIONS = 16
@@ -84,32 +85,10 @@ def summarise(
     arrays = _arrays(estimator, dataset)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    write_atomically(run_dir / "summary.npz", buffer.getbuffer())
+    write_atomically(run_dir / "summary.npz", buffer.getvalue())
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     write_atomically(run_dir / "metrics.json", text.encode())
     return metrics
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        File to write or to replace; its folder exists.
-    content : bytes
-        Everything the file is to hold.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _metrics(

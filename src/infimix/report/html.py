@@ -14,7 +14,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from infimix.evaluation import write_atomically
 from infimix.report.features import FeatureEffects, feature_effects
 from infimix.report.figures import (
     SYMBOLS,
@@ -26,6 +25,7 @@ from infimix.report.figures import (
 )
 from infimix.report.images import Tiles, tiles_for
 from infimix.report.run_directory import RunDirectory, read_run_directory
+from infimix.training import write_atomically
 
 MAX_TEXT = 200  # characters of one value of the configuration
 SCORE_NAMES = {
