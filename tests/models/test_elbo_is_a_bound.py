@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import digamma, logsumexp
 from torch import Tensor, nn
 
-from infimix.models import InfiniteMixtureModule
+from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import EncoderOutput
 
 MakeModule = Callable[..., InfiniteMixtureModule]
@@ -73,7 +73,7 @@ def test_bounds_tighten_and_never_pass_the_evidence(
 ) -> None:
     x = make_rows(likelihood, N, D).double()
     module = line(make_module, likelihood)
-    module.start_epoch(lambda: iter([x]))
+    module.start_epoch(Pass(len(x), lambda: iter([x])))
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(N_DRAWS, N, 1, generator=generator, dtype=torch.float64)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infimix.distributions.likelihoods import LIKELIHOODS
-from infimix.models import InfiniteMixtureModule
+from infimix.models import InfiniteMixtureModule, Pass
 
 MakeModule = Callable[..., InfiniteMixtureModule]
 MakeRows = Callable[[str, int, int], Tensor]
@@ -20,7 +20,7 @@ def prepare(
     """Module with a mixture, rows, noise."""
     module = make_module(likelihood, D, 2, network=network, hidden=(8, 8))
     x = make_rows(likelihood, N, D)
-    module.start_epoch(lambda: iter([x]))
+    module.start_epoch(Pass(len(x), lambda: iter([x])))
     return module, x, module.draw_noise(N, torch.Generator().manual_seed(0))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infimix.errors import DivergedError
-from infimix.models import ElboTerms, InfiniteMixtureModule
+from infimix.models import ElboTerms, InfiniteMixtureModule, Pass
 
 MakeModule = Callable[..., InfiniteMixtureModule]
 MakeRows = Callable[[str, int, int], Tensor]
@@ -23,7 +23,7 @@ def rows(make_rows: MakeRows) -> Tensor:
 def module(make_module: MakeModule, rows: Tensor) -> InfiniteMixtureModule:
     """Module with a mixture of several components."""
     module = make_module("normal", D, 2)
-    module.start_epoch(lambda: iter(rows.split(25)))
+    module.start_epoch(Pass(N, lambda: iter(rows.split(25))))
     assert module.n_components > 1
     return module
 
@@ -130,4 +130,4 @@ def test_codes_that_are_not_finite_start_no_mixture(make_module: MakeModule, row
     with torch.no_grad():
         module.encoder.heads.mean.bias[0] = torch.nan
     with pytest.raises(DivergedError, match="lower learning_rate"):
-        module.start_epoch(lambda: iter([rows]))
+        module.start_epoch(Pass(N, lambda: iter([rows])))

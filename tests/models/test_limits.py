@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infimix.estimators import DPGaussianMixture
 from infimix.mixture import FullCovariance, e_step, fit_mixture, responsibilities
-from infimix.models import InfiniteMixtureModule
+from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import EncoderOutput
 
 MakeModule = Callable[..., InfiniteMixtureModule]
@@ -45,7 +45,7 @@ def frozen(make_module: MakeModule, log_var: float, max_components: int) -> Infi
 
 def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor) -> None:
     module = frozen(make_module, log_var=-80.0, max_components=6)
-    module.eval().start_epoch(lambda: iter(codes.split(100)))
+    module.eval().start_epoch(Pass(N, lambda: iter(codes.split(100))))
     terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
     alone = fit_mixture(
         FullCovariance(L),
@@ -71,7 +71,7 @@ def test_exact_codes_have_the_bound_of_the_estimator(
     make_module: MakeModule, codes: Tensor
 ) -> None:
     module = frozen(make_module, log_var=-80.0, max_components=6)
-    module.start_epoch(lambda: iter([codes]))
+    module.start_epoch(Pass(N, lambda: iter([codes])))
     terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
     found = DPGaussianMixture(6, random_state=5).fit(codes.numpy())  # another seed, whitened rows
     bound = float((terms.log_prior - terms.kl_global).mean())
@@ -82,7 +82,7 @@ def test_exact_codes_have_the_bound_of_the_estimator(
 def test_one_component_has_the_closed_form(make_module: MakeModule, codes: Tensor) -> None:
     """E_q[log p(z)] of two rows by draws of z, of the component's law and of its stick."""
     module = frozen(make_module, log_var=-1.0, max_components=1)
-    module.start_epoch(lambda: iter([codes]))
+    module.start_epoch(Pass(N, lambda: iter([codes])))
     mixture = module.mixture
     m, kappa, nu, Psi = (value[0].numpy() for value in mixture.components())
     n_worth, alpha = float(mixture.zeta * mixture.counts.sum()), 1.0

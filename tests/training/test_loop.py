@@ -247,7 +247,7 @@ class Scripted(LatentMixtureModule):
 
     def start_epoch(self, rows: Any) -> None:
         if self.training or int(self.n_begun) == 0:
-            assert sum(len(x) for x in rows()) == 50
+            assert rows.n_rows == sum(len(x) for x in rows.blocks()) == 50
         self.n_begun += 1
 
     def draw_noise(self, n: int, generator: Generator) -> Tensor:

@@ -29,6 +29,7 @@ from infimix.estimators.build import (
     split_rows,
     train_config,
 )
+from infimix.models import Pass
 from infimix.training import Progress, Rows, fit, rows_on
 
 SCORE_DRAWS = 8  # fixed draws of the noise, the same for every row
@@ -358,8 +359,8 @@ class InfiniteMixtureVAE(MixtureEstimator):
         X = self._check(X, reset=False)
         dtype = torch.float64 if X.dtype == np.float64 else torch.float32
         module = module if dtype == torch.float32 else copy.deepcopy(module).double()
-        blocks = (function(module, x.to(dtype)).cpu() for x in self._rows(X).blocks())
-        return like_input(torch.cat(list(blocks)), X)
+        rows = Pass(X.shape[0], self._rows(X).blocks)
+        return like_input(rows.map(lambda x: function(module, x.to(dtype))).cpu(), X)
 
     def _build(self, offset: np.ndarray, scale: np.ndarray, n_start: int, seed: int) -> None:
         self._offset, self._scale = offset, scale

@@ -6,13 +6,35 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
 
 from infimix.mixture import Statistics
 
-# A pass over the training rows: each call gives a new iterator over blocks x (B, D).
-Pass = Callable[[], Iterator[Tensor]]
+
+@dataclass(frozen=True)
+class Pass:
+    """Rows to go over block by block, as often as needed."""
+
+    n_rows: int
+    blocks: Callable[[], Iterator[Tensor]]  # each call begins again, x (B, D)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Results (B, ...) of a function of each block, in one tensor (N, ...) on their device.
+
+        Each is written to its place at once: small results kept between large activations would
+        pin the heap, and memory would grow with the rows.
+        """
+        whole = torch.empty(0)
+        first = 0
+        for x in self.blocks():
+            part = function(x)
+            if first == 0:
+                whole = part.new_empty((self.n_rows, *part.shape[1:]))
+            whole[first : first + len(part)] = part
+            first += len(part)
+        return whole
 
 
 @dataclass(frozen=True)

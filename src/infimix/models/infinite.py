@@ -164,19 +164,19 @@ class InfiniteMixtureModule(LatentMixtureModule):
     @torch.no_grad()
     def start_epoch(self, rows: Pass) -> None:
         """Start the mixture, or let it settle and merge, on fresh encodings of all rows."""
-        codes = [self.encode(x) for x in rows()]
-        blocks = [(qz.mean, qz.variance) for qz in codes]
-        if not all(bool(torch.isfinite(mean + var).all()) for mean, var in blocks):
+        codes = rows.map(self._moments)  # (N, 2, L)
+        if not bool(torch.isfinite(codes).all()):
             raise DivergedError(
                 "The codes q(z | x) stopped being finite, so no mixture can be fitted to them: "
                 "lower learning_rate, or look for extreme values in X."
             )
+        blocks = [(part[:, 0], part[:, 1]) for part in torch.split(codes, 4096)]
         caution = self.CAUTION if self.training else 1.0
         if self.n_components == 0:
             fit = fit_mixture(
                 self.state.family,
                 blocks,
-                sum(len(mean) for mean, _ in blocks),
+                rows.n_rows,
                 n_components=self.max_components,
                 alpha=float(self.state.alpha),
                 n_restarts=self.n_restarts,
@@ -189,3 +189,8 @@ class InfiniteMixtureModule(LatentMixtureModule):
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
             settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE, caution=caution)
         self.state.store(fit.mixture, fit.reference)
+
+    def _moments(self, x: Tensor) -> Tensor:
+        """Mean and variance of q(z | x), (N, 2, L)."""
+        qz = self.encode(x)
+        return torch.stack([qz.mean, qz.variance], 1)

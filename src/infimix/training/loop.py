@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from infimix.errors import DivergedError
-from infimix.models import ElboTerms, LatentMixtureModule
+from infimix.models import ElboTerms, LatentMixtureModule, Pass
 from infimix.training.rows import Rows
 from infimix.training.state import TrainState, write_history
 
@@ -113,7 +113,7 @@ def fit(
     state.begin(run_dir, resume=resume)
     for record in state.history:
         watch(record)
-    train_pass = lambda: rows.blocks(train)  # noqa: E731
+    train_pass = Pass(len(train), lambda: rows.blocks(train))
     try:
         while state.epoch < config.n_epochs and state.epochs_since_best <= config.patience:
             module.train()
