@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -293,7 +294,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return app(words or ["--help"], prog_name="infimix", standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = _say_warning
+            return app(words or ["--help"], prog_name="infimix", standalone_mode=False) or 0
     except USER_ERRORS as error:
         if debug:
             traceback.print_exc()
@@ -301,6 +305,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = error.format_message() if is_usage else str(error)
         sys.stderr.write(" ".join(message.split()) + "\n")
         return USER_ERROR
+
+
+def _say_warning(message: Warning | str, *_: Any) -> None:
+    """One line on stderr, without the place in the code."""
+    sys.stderr.write(f"Warning: {' '.join(str(message).split())}\n")
 
 
 def _console(*, quiet: bool = False) -> Console:

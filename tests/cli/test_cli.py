@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -314,3 +315,14 @@ def test_an_interrupted_fit_leaves_a_usable_run(images: Path, tmp_path: Path) ->
     assert "--resume" in printed
     assert {path.name for path in run.iterdir()} >= RUN_LAYOUT | {"history.jsonl"}
     assert len(infimix.load(run).predict(np.load(images).reshape(200, 64))) == 200
+
+
+def test_a_warning_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "equal.csv"
+    pd.DataFrame({"a": [1.5] * 8, "b": [2.5] * 8}).to_csv(path, index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["fit", str(path), "--model", "dpgmm", "--out", str(tmp_path / "run")]) == 0
+    errors = capsys.readouterr().err.splitlines()
+    assert [line for line in errors if line.startswith("Warning: All 8 rows of X are equal")]
+    assert not [line for line in errors if ".py" in line]

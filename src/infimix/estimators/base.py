@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from infimix.data import check_finite
+from infimix.data import ColumnSummary, check_finite, summarise_columns
 from infimix.estimators.persistence import load_config, load_history, load_weights, save_estimator
 from infimix.training import write_history
 
@@ -169,6 +170,17 @@ class MixtureEstimator(
         if sparse.issparse(X):
             _check_counts(X.data)
         return X
+
+    def _summarise(self, X: Any) -> ColumnSummary:
+        """Summary of the columns; data in which nothing differs are fitted, with a warning."""
+        summary = summarise_columns(X)
+        if (summary.minimum == summary.maximum).all():
+            warnings.warn(
+                f"All {summary.n_rows} rows of X are equal, so there is one cluster and nothing to "
+                "learn; look whether the right columns were read.",
+                stacklevel=3,
+            )
+        return summary
 
     def _seed(self) -> int:
         """Draw the seed of everything random in this fit."""

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from infimix.data import detect_kind, summarise_columns
+from infimix.data import detect_kind
 from infimix.estimators.base import MixtureEstimator, like_input
 from infimix.mixture import (
     DiagonalCovariance,
@@ -143,7 +143,7 @@ class DPGaussianMixture(MixtureEstimator):
         self._validate_params()
         given, X = X, self._check(X, reset=True)
         n_start, seed = self._n_start(X.shape[0]), self._seed()
-        kind = detect_kind(summarise_columns(X), "real")
+        kind = detect_kind(self._summarise(X), "real")
         self._offset, self._scale = kind.offset, kind.scale
         self.kind_sentence_ = kind.sentence
         state = self._empty_state()

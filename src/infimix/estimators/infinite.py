@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from infimix.data import detect_kind, summarise_columns
+from infimix.data import detect_kind
 from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND, LIKELIHOODS
 from infimix.estimators.base import MixtureEstimator, like_input
 from infimix.estimators.build import (
@@ -201,7 +201,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
                 f"random_state; got run_dir={self.run_dir!r}, random_state={self.random_state!r}."
             )
         n_start, seed = self._n_start(X.shape[0]), self._seed()
-        summary = summarise_columns(X)
+        summary = self._summarise(X)
         kind = detect_kind(summary, kind_for(self.likelihood))
         self.kind_ = kind.name
         self.likelihood_ = (
