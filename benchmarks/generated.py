@@ -1,9 +1,9 @@
-"""Generated clusters, Gaussian and not, whose number is known: what a rule for K has to travel over.
+"""Generated clusters, Gaussian and not, whose number is known: what a rule for K must travel over.
 
-A case is a shape, N rows, D features, K clusters and how unequal they are. Every cluster has its own
-random orientation and scales (a factor of three between the widest and the narrowest direction);
-centres are drawn until the closest two are `separation` standard deviations apart, measured along the
-line between them with the wider of the two clusters.
+A case is a shape, N rows, D features, K clusters and how unequal they are. Every cluster has a
+random orientation and scales of its own (a factor of three between the widest and the narrowest
+direction); the closest two centres are at least `separation` standard deviations apart, measured
+along the line between them with the wider of the two clusters.
 """
 
 from __future__ import annotations
@@ -119,13 +119,14 @@ def _axes(d: int, random: Random) -> np.ndarray:
 
 
 def _centres(axes: list[np.ndarray], separation: float, random: Random) -> np.ndarray:
-    """Centres (K, D): each new one is drawn closer and closer to the crowd until it is too close."""
+    """Centres (K, D), each drawn in a cloud that grows until there is room."""
     centres = [np.zeros(axes[0].shape[1])]
     spread = separation
     while len(centres) < len(axes):
         candidate = spread * random.normal(size=len(centres[0])) / np.sqrt(len(centres[0]))
         apart = min(
-            _apart(candidate - c, axes[len(centres)], a) for c, a in zip(centres, axes, strict=False)
+            _apart(candidate - c, axes[len(centres)], a)
+            for c, a in zip(centres, axes, strict=False)
         )
         if apart >= separation:
             centres.append(candidate)

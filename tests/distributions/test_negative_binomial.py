@@ -40,6 +40,18 @@ def test_it_sums_to_one_with_its_mean_and_variance() -> None:
     torch.testing.assert_close(px.variance, 3 + 9 / r)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.34, 1.0])
+def test_zeros_that_are_skipped_change_neither_density_nor_gradient(share: float) -> None:
+    x, logits = counts_and_logits(100)
+    x = (x + 1) * (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < share)
+    found = []
+    for law in (FeatureNegativeBinomial, torch.distributions.NegativeBinomial):
+        parameters = R.clone().requires_grad_(), logits.clone().requires_grad_()
+        log_prob = law(parameters[0], logits=parameters[1]).log_prob(x)
+        found.append([log_prob.detach(), *torch.autograd.grad(log_prob.sum(), parameters)])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize(("largest", "error"), [(1e3, 1e-3), (1e5, 0.15)])
 def test_single_precision_has_the_stated_error(largest: float, error: float) -> None:
     x, logits = counts_and_logits(largest)

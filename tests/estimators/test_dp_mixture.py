@@ -1,9 +1,13 @@
 """DPGaussianMixture as a density in the units of the data."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import make_blobs, make_moons
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
 
 from infimix import DPGaussianMixture
 
@@ -103,3 +107,87 @@ def test_too_few_sweeps_are_said() -> None:
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
         model = DPGaussianMixture(max_iter=1, random_state=0).fit(draw(300))
     assert not model.converged_
+
+
+def arcs(n: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two interlocked half circles, which no two Gaussians follow."""
+    X, y = make_moons(n, noise=0.06, random_state=seed)
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def moons() -> DPGaussianMixture:
+    return DPGaussianMixture(random_state=0).fit(arcs()[0])
+
+
+def test_a_bent_cluster_is_one_component_of_several_parts(moons: DPGaussianMixture) -> None:
+    X, y = arcs()
+    n_parts = len(moons.component_of_part_)
+    assert n_parts > moons.n_components_ == 2
+    assert adjusted_rand_score(y, moons.labels_) > 0.99
+    np.testing.assert_array_equal(moons.predict(X), moons.labels_)
+    np.testing.assert_allclose(moons.weights_, [0.5, 0.5], atol=0.01)
+    for k in range(2):
+        rows = X[moons.labels_ == k]
+        np.testing.assert_allclose(moons.means_[k], rows.mean(0), atol=0.02)
+        np.testing.assert_allclose(moons.covariances_[k], np.cov(rows.T), atol=0.02)
+        new, component = moons.sample(2000, component=k)
+        assert set(component) == {k}
+        assert (moons.predict(new) == k).mean() > 0.98
+
+
+def test_cut_gives_every_granularity(moons: DPGaussianMixture) -> None:
+    X, _ = arcs()
+    n_parts = len(moons.component_of_part_)
+    assert [join.n_components for join in moons.merge_path_] == list(range(n_parts - 1, 0, -1))
+    labels = []
+    for n in range(1, n_parts + 1):
+        cut = moons.cut(n)
+        assert cut.n_components_ == len(cut.weights_) == len(np.unique(cut.labels_)) == n
+        assert cut.score(X) == moons.score(X)
+        assert (cut.predict(X) == cut.labels_).mean() > 0.95
+        labels.append(cut.labels_)
+    for finer, coarser in zip(labels[1:], labels, strict=False):  # each is a refinement
+        pairs = np.unique(np.column_stack([finer, coarser]), axis=0)
+        assert len(pairs) == len(np.unique(finer))
+    np.testing.assert_array_equal(moons.cut(2).labels_, moons.labels_)
+    assert moons.n_components_ == 2  # a cut is a copy
+    for n in (0, n_parts + 1):
+        with pytest.raises(ValueError, match=rf"must lie in 1..{n_parts}, .* got {n}"):
+            moons.cut(n)
+
+
+def test_a_saved_mixture_can_be_cut(moons: DPGaussianMixture, tmp_path: Path) -> None:
+    loaded = DPGaussianMixture.load(moons.save(tmp_path))
+    assert loaded.merge_path_ == moons.merge_path_
+    np.testing.assert_array_equal(loaded.cut(4).labels_, moons.cut(4).labels_)
+    assert loaded.degrees_of_freedom_ == pytest.approx(moons.degrees_of_freedom_)
+
+
+def test_heavy_tails_are_no_clusters() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=3000)
+    scale = np.sqrt(rng.chisquare(3, size=(3000, 1)) / 3)
+    X = rng.normal(size=(3000, 4)) / scale + 15 * np.eye(4)[y]
+    model = DPGaussianMixture(random_state=0).fit(X)
+    assert model.n_components_ == 3
+    assert adjusted_rand_score(y, model.labels_) > 0.97
+    assert model.degrees_of_freedom_ == pytest.approx(3, rel=0.15)
+    plain = DPGaussianMixture(heavy_tails=False, random_state=0).fit(X)
+    assert plain.degrees_of_freedom_ == np.inf
+    assert model.score(X) > plain.score(X)
+
+
+def test_order_origin_and_scale_of_the_columns_do_not_matter(moons: DPGaussianMixture) -> None:
+    X, _ = arcs()
+    other = DPGaussianMixture(random_state=0).fit(X[:, ::-1] * [1e-3, 50] + [1e4, -7])
+    assert adjusted_rand_score(moons.labels_, other.labels_) > 0.999
+    assert other.lower_bound_ + np.log(50e-3) == pytest.approx(moons.lower_bound_, abs=0.01)
+
+
+def test_more_clusters_than_the_fit_begins_with() -> None:
+    X, y = make_blobs(6000, n_features=6, centers=60, cluster_std=0.3, random_state=3)
+    model = DPGaussianMixture(random_state=0).fit(X)
+    assert model.n_components_ == 60
+    assert adjusted_rand_score(y, model.labels_) > 0.999
+    assert DPGaussianMixture(20, random_state=0).fit(X).n_components_ <= 20

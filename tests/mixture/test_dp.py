@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Beta, kl_divergence
 
 from infimix.mixture import (
+    Block,
     DiagonalCovariance,
     DPMixture,
     Family,
@@ -45,12 +46,12 @@ def build(
 
 
 def bound(mixture: DPMixture, rows: Tensor) -> float:
-    return float(e_step(mixture, [(rows, None)]).log_norm - mixture.kl())
+    return float(e_step(mixture, [Block(rows)]).log_norm - mixture.kl())
 
 
 def ascend(mixture: DPMixture, rows: Tensor, n_sweeps: int) -> DPMixture:
     for _ in range(n_sweeps):
-        mixture = mixture.with_statistics(e_step(mixture, [(rows, None)]).sums)
+        mixture = mixture.with_statistics(e_step(mixture, [Block(rows)]).sums)
     return mixture
 
 
@@ -89,21 +90,22 @@ def test_e_step_is_that_of_the_textbook(
     var = rows.square() * 0.1
     rho = log_joint_by_loops(mixture, rows.numpy(), var.numpy())
     resp = np.exp(rho - logsumexp(rho, axis=1, keepdims=True))
-    found = e_step(mixture, [(rows, var)])
+    found = e_step(mixture, [Block(rows, var)])
     assert float(found.log_norm) == pytest.approx(logsumexp(rho, axis=1).sum(), rel=1e-12)
     second = np.einsum("nk,ni,nj->kij", resp, rows, rows) + np.einsum(
         "nk,ni,ij->kij", resp, var, np.eye(3)
     )
     pairs = np.tril_indices(3) if family.name == "full" else np.diag_indices(3)
-    expected = np.concatenate([resp.sum(0)[:, None], resp.T @ rows.numpy(), second[:, *pairs]], 1)
+    n = resp.sum(0)[:, None]
+    expected = np.concatenate([n, resp.T @ rows.numpy(), second[:, *pairs], n], 1)
     np.testing.assert_allclose(found.sums, expected, rtol=1e-10)
-    np.testing.assert_allclose(responsibilities(mixture, [(rows, var)]), resp, rtol=1e-9)
+    np.testing.assert_allclose(responsibilities(mixture, [Block(rows, var)]), resp, rtol=1e-9)
 
 
 def test_statistics_add_up_over_blocks(family: Family, prior: NormalWishart, rows: Tensor) -> None:
     mixture, var = build(family, prior, rows), rows.square()
-    whole = e_step(mixture, [(rows, var)])
-    blocks = [(rows[:2], var[:2]), (rows[2:7], var[2:7]), (rows[7:], var[7:])]
+    whole = e_step(mixture, [Block(rows, var)])
+    blocks = [Block(rows[part], var[part]) for part in (slice(2), slice(2, 7), slice(7, None))]
     apart = [e_step(mixture, [block]) for block in blocks]
     for parts in (e_step(mixture, blocks), apart[0] + apart[1] + apart[2]):
         torch.testing.assert_close(parts.sums, whole.sums)
@@ -114,7 +116,7 @@ def test_rows_of_single_precision_are_summed_in_double(
     family: Family, prior: NormalWishart, rows: Tensor
 ) -> None:
     mixture = build(family, prior, rows)
-    single, double = (e_step(mixture, [(z, None)]) for z in (rows.float(), rows))
+    single, double = (e_step(mixture, [Block(z)]) for z in (rows.float(), rows))
     assert single.sums.dtype == single.log_norm.dtype == torch.float64
     torch.testing.assert_close(single.sums, double.sums, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(single.log_norm, double.log_norm, rtol=1e-5, atol=0)
@@ -189,7 +191,7 @@ def test_bound_rises_with_every_sweep(
     )
     previous = -math.inf
     for _ in range(8):
-        statistics = e_step(mixture, [(rows, None)])
+        statistics = e_step(mixture, [Block(rows)])
         coarsened = float(zeta * statistics.log_norm - mixture.kl())
         assert coarsened >= previous - 1e-8 * max(1.0, abs(previous))
         previous = coarsened
@@ -248,7 +250,7 @@ def test_bound_does_not_know_the_names_of_components(
 ) -> None:
     mixture, order = build(family, prior, rows, n_components=4), [2, 0, 3, 1]
     renamed = mixture.with_statistics(mixture.sums[order])
-    before, after = (e_step(m, [(rows, None)]) for m in (mixture, renamed))
+    before, after = (e_step(m, [Block(rows)]) for m in (mixture, renamed))
     torch.testing.assert_close(after.sums, before.sums[order])
     torch.testing.assert_close(after.log_norm, before.log_norm)
     torch.testing.assert_close(renamed.kl(), mixture.kl())

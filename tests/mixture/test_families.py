@@ -40,7 +40,7 @@ def matrices(family: Family, q: NormalWishart) -> np.ndarray:
 
 def test_features_have_the_promised_number(family: Family, rows: Tensor) -> None:
     assert family.features(rows).shape == (9, family.n_statistics)
-    assert family.n_statistics == {"full": 1 + 3 + 6, "diag": 1 + 3 + 3}[family.name]
+    assert family.n_statistics == {"full": 1 + 3 + 6 + 1, "diag": 1 + 3 + 3 + 1}[family.name]
 
 
 @pytest.mark.parametrize("n", [0, 1, 9])

@@ -10,6 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from infimix.mixture import (
+    Block,
     Blocks,
     DiagonalCovariance,
     Family,
@@ -20,10 +21,11 @@ from infimix.mixture import (
     fit_mixture,
     responsibilities,
     rows_worth,
+    sample_rows,
 )
-from infimix.mixture.fit import _sample, _start
+from infimix.mixture.fit import _start
 
-START_ROWS = "infimix.mixture.fit.START_ROWS"
+SAMPLE_ROWS = "infimix.mixture.blocks.SAMPLE_ROWS"
 TOL = 1e-4
 
 
@@ -38,12 +40,13 @@ def fit(
     seed: int = 0,
     watch: Callable[[Sweep], None] = lambda sweep: None,
 ) -> MixtureFit:
-    blocks = [(blocks, None)] if isinstance(blocks, Tensor) else list(blocks)
+    blocks = [Block(blocks)] if isinstance(blocks, Tensor) else list(blocks)
     return fit_mixture(
-        family_class(blocks[0][0].shape[1]),
+        family_class(blocks[0].z.shape[1]),
         blocks,
-        sum(len(z) for z, _ in blocks),
+        sum(len(block.z) for block in blocks),
         n_components=n_components,
+        max_components=n_components,
         alpha=1.0,
         n_restarts=n_restarts,
         max_sweeps=max_sweeps,
@@ -54,7 +57,7 @@ def fit(
 
 
 def labels(fitted: MixtureFit, rows: Tensor) -> np.ndarray:
-    return responsibilities(fitted.mixture, [(rows, None)]).argmax(1).numpy()
+    return responsibilities(fitted.mixture, [Block(rows)]).argmax(1).numpy()
 
 
 def blobs(n_clusters: int, seed: int, n_rows: int = 240) -> tuple[Tensor, np.ndarray]:
@@ -120,8 +123,8 @@ def test_origin_scale_and_blocks_do_not_matter(family_class: type[Family]) -> No
     np.testing.assert_array_equal(labels(other, rows * factor + 100), labels(plain, rows))
     n_nats = len(rows) * float(factor.log().sum())  # of the change of units
     assert other.bound + n_nats == pytest.approx(plain.bound, rel=1e-4)
-    in_blocks = fit(family_class, [(block, None) for block in rows.split(50)])
-    assert in_blocks.bound == pytest.approx(plain.bound, rel=1e-9)
+    in_blocks = fit(family_class, [Block(block) for block in rows.split(50)])
+    assert in_blocks.bound == pytest.approx(plain.bound, rel=1e-5)
 
 
 def test_components_fall_in_size_and_order_of_rows_does_not_matter(
@@ -146,8 +149,8 @@ def test_history_tells_of_every_sweep(family_class: type[Family]) -> None:
     assert fitted.sweeps == seen
     assert fitted.sweeps[-1] == Sweep(fitted.bound, 4)
     assert fitted.converged
-    assert fitted.mixture.zeta == rows_worth(len(rows))
-    statistics = e_step(fitted.mixture, [(rows, None)])
+    assert fitted.mixture.zeta == rows_worth(len(rows), 4)
+    statistics = e_step(fitted.mixture, [Block(rows)])
     bound = float(statistics.log_norm - fitted.mixture.kl())
     assert bound == pytest.approx(fitted.bound, abs=10 * TOL * len(rows))
     assert not fit(family_class, rows, max_sweeps=1).converged
@@ -168,7 +171,7 @@ def test_uncertain_rows_widen_their_component(family_class: type[Family]) -> Non
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(rng.normal(size=(2000, 2)))
     var = torch.tensor([3.0, 0.5], dtype=torch.float64).expand(2000, 2)
-    fitted = fit(family_class, [(rows, var)], n_components=1)
+    fitted = fit(family_class, [Block(rows, var)], n_components=1)
     cov = fitted.mixture.family.covariance(fitted.mixture.components())[0]
     variance = cov.diagonal() if cov.ndim == 2 else cov
     np.testing.assert_allclose(variance, [4.0, 1.5], rtol=0.1)
@@ -177,7 +180,7 @@ def test_uncertain_rows_widen_their_component(family_class: type[Family]) -> Non
 def test_reference_has_the_moments_of_all_rows(family_class: type[Family]) -> None:
     rows, _ = blobs(3, seed=0)
     var = rows.abs()
-    blocks = [(rows[part], var[part]) for part in torch.arange(len(rows)).split(70)]
+    blocks = [Block(rows[part], var[part]) for part in torch.arange(len(rows)).split(70)]
     reference = fit(family_class, blocks, max_sweeps=1, n_restarts=1).reference
     cov = np.cov(rows.numpy().T, bias=True) + np.diag(var.mean(0))
     expected = cov if family_class is FullCovariance else cov.diagonal()
@@ -188,27 +191,28 @@ def test_reference_has_the_moments_of_all_rows(family_class: type[Family]) -> No
 def test_start_is_a_sample_scaled_up_to_all_rows(
     family_class: type[Family], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(START_ROWS, 50)
+    monkeypatch.setattr(SAMPLE_ROWS, 50)
     rows = torch.arange(1000, dtype=torch.float64)[:, None]
-    sample = _sample([(block, None) for block in rows.split(130)], 1000, seed=0)
-    assert len(sample) == len(sample.unique()) == 50
-    assert bool((sample.diff(dim=0) > 0).all())
-    assert float(sample.max()) > 900
+    sample = sample_rows([Block(block) for block in rows.split(130)], 1000, seed=0)
+    assert len(sample.z) == len(sample.z.unique()) == 50
+    assert bool((sample.z.diff(dim=0) > 0).all())
+    assert float(sample.z.max()) > 900
+    assert sample.weights().tolist() == [20.0] * 50
     family = family_class(1)
     unit = torch.ones(1, 1, dtype=torch.float64)
     reference = family.weak_prior(rows.mean(0), rows.var() * unit, kappa=0.05)
-    start = _start(family, sample, reference, 4, 1000, alpha=1.0, seed=0)
+    start = _start(family, sample, reference, 4, alpha=1.0, seed=0)
     assert start.n_components == 4
     assert float(start.counts.sum()) == pytest.approx(1000)
-    assert float(start.sums[:, 1].sum() / 1000) == pytest.approx(float(sample.mean()))
+    assert float(start.sums[:, 1].sum() / 1000) == pytest.approx(float(sample.z.mean()))
 
 
 def test_starts_look_at_some_of_many_rows(
     family_class: type[Family], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(START_ROWS, 60)
+    monkeypatch.setattr(SAMPLE_ROWS, 60)
     rows, y = blobs(4, seed=0, n_rows=2000)
-    fitted = fit(family_class, [(block, None) for block in rows.split(300)])
+    fitted = fit(family_class, [Block(block) for block in rows.split(300)])
     assert fitted.mixture.n_components == 4
     assert adjusted_rand_score(y, labels(fitted, rows)) == 1
 
@@ -240,7 +244,7 @@ def test_awkward_data_give_a_finite_bound(family_class: type[Family], name: str)
     fitted = fit(family_class, rows)
     assert all(np.isfinite(sweep.bound) for sweep in fitted.sweeps)
     assert bool(fitted.mixture.expected_natural().isfinite().all())
-    resp = responsibilities(fitted.mixture, [(rows, None)])
+    resp = responsibilities(fitted.mixture, [Block(rows)])
     torch.testing.assert_close(resp.sum(1), torch.ones_like(resp[:, 0]))
     assert float(fitted.mixture.counts.sum()) == pytest.approx(len(rows))
 

@@ -94,11 +94,12 @@ def test_merge_keeps_totals_and_the_order_of_the_rest(
 
 def test_rows_are_worth_less_the_more_there_are() -> None:
     n = np.logspace(0, 8, 50)
-    zeta = np.array([rows_worth(n_rows) for n_rows in n])
-    assert zeta[0] == rows_worth(20) == 1
+    zeta = np.array([rows_worth(n_rows, 2) for n_rows in n])
+    assert zeta[0] == rows_worth(20, 2) == 1
     assert np.all(np.diff(zeta) <= 0)
     assert np.all(np.diff(n * zeta) > 0)  # but all together never less
-    assert rows_worth(1_000_000) == pytest.approx(80 / 1000**1.5)
+    assert rows_worth(1_000_000, 2) == rows_worth(1_000_000, 30) == pytest.approx(80 / 1000**1.5)
+    assert rows_worth(1_000_000, 120) == pytest.approx(4 * 80 / 1000**1.5)
 
 
 @pytest.fixture(params=[(30, 1.0), (600, 0.2)], ids=["few rows", "coarsened"])

@@ -24,6 +24,7 @@ def build(
     hidden: tuple[int, ...] = (16,),
     networks: tuple[nn.Module, nn.Module] | None = None,
     max_components: int = 3,
+    heavy_tails: bool = False,
     concentration: float = 1.0,
 ) -> InfiniteMixtureModule:
     """Module whose weights are always the same; `networks` replaces encoder and decoder."""
@@ -43,6 +44,7 @@ def build(
         LIKELIHOODS[likelihood](n_features),
         n_latent=n_latent,
         max_components=max_components,
+        heavy_tails=heavy_tails,
         concentration=concentration,
         n_restarts=2,
         seed=0,

@@ -26,7 +26,7 @@ class CrudeEncoder(nn.Module):
         return EncoderOutput(mean, torch.full_like(mean, math.log(0.8)))
 
 
-def line(make_module: MakeModule, likelihood: str) -> InfiniteMixtureModule:
+def line(make_module: MakeModule, likelihood: str, *, heavy_tails: bool) -> InfiniteMixtureModule:
     """x = W z + b with noise; float64."""
     decoder = nn.Linear(1, D)
     with torch.no_grad():
@@ -34,7 +34,8 @@ def line(make_module: MakeModule, likelihood: str) -> InfiniteMixtureModule:
         decoder.weight.copy_(gain * torch.tensor([[1.0], [-0.8]]))
         decoder.bias.copy_(torch.tensor([0.3, 0.1]))
     networks = (CrudeEncoder(), decoder)
-    return make_module(likelihood, D, 1, networks=networks, concentration=ALPHA).double()
+    options = {"networks": networks, "concentration": ALPHA, "heavy_tails": heavy_tails}
+    return make_module(likelihood, D, 1, **options).double()
 
 
 def log_predictive(module: InfiniteMixtureModule, z: np.ndarray) -> np.ndarray:
@@ -51,8 +52,18 @@ def log_predictive(module: InfiniteMixtureModule, z: np.ndarray) -> np.ndarray:
     log_pi = digamma(1 + n) - digamma(1 + ALPHA + n + later) + log_left.cumsum() - log_left
     log_det = digamma(nu / 2) + math.log(2) - np.log(Psi)
     square = 1 / kappa + nu / Psi * (z - m) ** 2
-    log_joint = log_pi[:, None] + 0.5 * (log_det - math.log(2 * math.pi) - square)  # (K, grid)
+    log_joint = log_pi[:, None] + 0.5 * (log_det - math.log(2 * math.pi))  # (K, grid)
+    log_joint = log_joint + log_of_square(square, mixture.dof)
     return logsumexp(log_joint, axis=0) - float(mixture.kl()) / float(mixture.counts.sum())
+
+
+def log_of_square(square: np.ndarray, dof: float) -> np.ndarray:
+    """Log E[sqrt(u) exp(-u square / 2)] under the law of a row's precision, by a sum over u."""
+    if math.isinf(dof):
+        return -square / 2
+    u = stats.gamma(dof / 2, scale=2 / dof).ppf((np.arange(1000) + 0.5) / 1000)
+    values = [np.sqrt(each) * np.exp(-each * square / 2) for each in u]
+    return np.log(np.mean(values, axis=0))
 
 
 def log_evidence(module: InfiniteMixtureModule, x: np.ndarray) -> np.ndarray:
@@ -67,12 +78,16 @@ def log_evidence(module: InfiniteMixtureModule, x: np.ndarray) -> np.ndarray:
     return logsumexp(log_px + log_predictive(module, z), axis=1) + math.log(z[1] - z[0])
 
 
+@pytest.mark.parametrize("heavy_tails", [False, True], ids=["normal tails", "heavy tails"])
 @pytest.mark.parametrize("likelihood", ["normal", "bernoulli"])
 def test_bounds_tighten_and_never_pass_the_evidence(
-    make_module: MakeModule, make_rows: Callable[[str, int, int], Tensor], likelihood: str
+    make_module: MakeModule,
+    make_rows: Callable[[str, int, int], Tensor],
+    likelihood: str,
+    heavy_tails: bool,
 ) -> None:
     x = make_rows(likelihood, N, D).double()
-    module = line(make_module, likelihood)
+    module = line(make_module, likelihood, heavy_tails=heavy_tails)
     module.start_epoch(Pass(len(x), lambda: iter([x])))
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(N_DRAWS, N, 1, generator=generator, dtype=torch.float64)

@@ -15,10 +15,14 @@ N, D = 32, 16
 
 
 def prepare(
-    make_module: MakeModule, make_rows: MakeRows, likelihood: str, network: str
+    make_module: MakeModule,
+    make_rows: MakeRows,
+    likelihood: str,
+    network: str,
+    **options: bool,
 ) -> tuple[InfiniteMixtureModule, Tensor, Tensor]:
     """Module with a mixture, rows, noise."""
-    module = make_module(likelihood, D, 2, network=network, hidden=(8, 8))
+    module = make_module(likelihood, D, 2, network=network, hidden=(8, 8), **options)
     x = make_rows(likelihood, N, D)
     module.start_epoch(Pass(len(x), lambda: iter([x])))
     return module, x, module.draw_noise(N, torch.Generator().manual_seed(0))
@@ -39,12 +43,13 @@ def test_every_parameter_gets_a_gradient(
     assert [name for name, grad in gradients.items() if not torch.isfinite(grad).all()] == []
 
 
+@pytest.mark.parametrize("heavy_tails", [False, True])
 @pytest.mark.parametrize("likelihood", list(LIKELIHOODS))
 def test_gradient_is_that_of_finite_differences(
-    make_module: MakeModule, make_rows: MakeRows, likelihood: str
+    make_module: MakeModule, make_rows: MakeRows, likelihood: str, heavy_tails: bool
 ) -> None:
     """Along one random direction of all parameters, in double precision."""
-    module, x, noise = prepare(make_module, make_rows, likelihood, "mlp")
+    module, x, noise = prepare(make_module, make_rows, likelihood, "mlp", heavy_tails=heavy_tails)
     module, x, noise = module.double(), x.double(), noise.double()
     parameters = list(module.parameters())
     generator = torch.Generator().manual_seed(1)

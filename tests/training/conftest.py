@@ -34,6 +34,7 @@ def build() -> InfiniteMixtureModule:
         NormalLikelihood(D),
         n_latent=2,
         max_components=4,
+        heavy_tails=True,
         concentration=1.0,
         n_restarts=1,
         seed=0,

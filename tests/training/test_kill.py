@@ -50,7 +50,7 @@ def run(X):
     L, D = 2, X.shape[1]
     module = InfiniteMixtureModule(
         MLPEncoder(D, (8,), L), MLPDecoder(L, (8,), D), NormalLikelihood(D),
-        n_latent=L, max_components=4, concentration=1.0, n_restarts=1, seed=0,
+        n_latent=L, max_components=4, heavy_tails=True, concentration=1.0, n_restarts=1, seed=0,
     )
     rows = rows_on(X, np.zeros(D), np.ones(D), torch.device("cpu"))
     index = torch.arange(len(X))

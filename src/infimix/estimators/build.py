@@ -126,6 +126,7 @@ def build_module(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModu
         likelihood,
         n_latent=n_latent,
         max_components=n_start,
+        heavy_tails=estimator.heavy_tails,
         concentration=estimator.concentration,
         n_restarts=estimator.n_init,
         seed=seed,

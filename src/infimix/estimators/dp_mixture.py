@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, final
 
@@ -14,20 +14,29 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from infimix.data import detect_kind
 from infimix.estimators.base import MixtureEstimator, like_input
+from infimix.estimators.blocks import ScaledBlocks
 from infimix.mixture import (
+    VALLEY,
     DiagonalCovariance,
     DPMixture,
     Family,
     FullCovariance,
+    Join,
     MixtureState,
     Sweep,
     fit_mixture,
+    group_moments,
+    groups_of,
+    join_path,
     responsibilities,
+    sample_rows,
+    valley_depths,
 )
-from infimix.training import Progress, Rows, rows_on
+from infimix.training import Progress, rows_on
 
 FAMILIES: dict[str, type[Family]] = {"full": FullCovariance, "diag": DiagonalCovariance}
 BLOCK_VALUES = 2**22  # statistics looked at in one go
@@ -35,17 +44,23 @@ BLOCK_VALUES = 2**22  # statistics looked at in one go
 
 @final
 class DPGaussianMixture(MixtureEstimator):
-    """Gaussian mixture whose number of components is inferred (Dirichlet process).
+    """Mixture whose number of components is inferred: a Dirichlet process of Gaussian parts.
 
+    A component is a cluster. It is one Gaussian part, or several that no valley of the density
+    parts, as bent and skewed clusters need. Parts have heavy tails as far as the data have them.
     Columns are brought to mean 0 and variance 1 first; means, covariances, samples and
     log-likelihoods are those of the data as they came.
 
     Parameters
     ----------
     max_components : int or "auto", default="auto"
-        Components that the fit begins with; "auto" is 30, or the number of rows if that is less.
+        Parts that the fit begins with and never exceeds; "auto" begins with 30 and splits as far
+        as the rows ask for it.
     covariance_type : {"full", "diag"}, default="full"
-        Shape of the components.
+        Shape of the parts.
+    heavy_tails : bool, default=True
+        Whether parts are Student's t, their degrees of freedom learned; False leaves the plain
+        Gaussian, to which they come close where tails are light.
     concentration : float, default=1.0
         alpha of the Dirichlet process.
     n_init : int, default=3
@@ -67,13 +82,22 @@ class DPGaussianMixture(MixtureEstimator):
         In falling order; they sum to 1.
     means_ : ndarray of shape (K, D)
     covariances_ : ndarray of shape (K, D, D), or (K, D) for "diag"
+        Of a component's rows, spread between its parts included.
+    merge_path_ : list of Join
+        How parts join to components: a record (n_components, parent, child, depth) for each step
+        from all parts to one component, by rising depth of the valley in nats. Those of less than
+        1 nat were made; `cut` makes more or fewer.
+    component_of_part_ : ndarray of shape (n_parts,)
+        In 0..K - 1; parts are in falling order of size.
+    degrees_of_freedom_ : float
+        Of the tails of all parts; infinite without heavy tails.
     labels_ : ndarray of shape (N,)
     lower_bound_ : float
         Whole evidence lower bound in nats per row, all constants kept.
     history_ : list of dict
         One record a sweep.
     n_iter_ : int
-        Sweeps.
+        Sweeps over a sample or over all rows.
     converged_ : bool
     kind_sentence_ : str
         How the columns were scaled.
@@ -81,6 +105,8 @@ class DPGaussianMixture(MixtureEstimator):
     References
     ----------
     .. [1] Blei and Jordan, "Variational inference for Dirichlet process mixtures", 2006.
+    .. [2] Svensen and Bishop, "Robust Bayesian mixture modelling", 2005.
+    .. [3] Hennig, "Methods for merging Gaussian mixture components", 2010.
 
     Examples
     --------
@@ -93,6 +119,7 @@ class DPGaussianMixture(MixtureEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "max_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "covariance_type": [StrOptions(set(FAMILIES))],
+        "heavy_tails": ["boolean"],
         "concentration": [Interval(Real, 0, None, closed="neither")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -106,6 +133,7 @@ class DPGaussianMixture(MixtureEstimator):
         max_components: int | str = "auto",
         *,
         covariance_type: str = "full",
+        heavy_tails: bool = True,
         concentration: float = 1.0,
         n_init: int = 3,
         max_iter: int = 200,
@@ -115,6 +143,7 @@ class DPGaussianMixture(MixtureEstimator):
     ) -> None:
         self.max_components = max_components
         self.covariance_type = covariance_type
+        self.heavy_tails = heavy_tails
         self.concentration = concentration
         self.n_init = n_init
         self.max_iter = max_iter
@@ -141,7 +170,7 @@ class DPGaussianMixture(MixtureEstimator):
             If X or a parameter breaks a rule; the message names it.
         """
         self._validate_params()
-        given, X = X, self._check(X, reset=True)
+        X = self._check(X, reset=True)
         n_start, seed = self._n_start(X.shape[0]), self._seed()
         kind = detect_kind(self._summarise(X), "real")
         self._offset, self._scale = kind.offset, kind.scale
@@ -161,16 +190,19 @@ class DPGaussianMixture(MixtureEstimator):
                 self.history_.append(record)
                 progress.show(record)
 
+            blocks = self._blocks(X, torch.float32)
             fit = fit_mixture(
                 state.family,
-                self._blocks(X),
+                blocks,
                 X.shape[0],
                 n_components=n_start,
+                max_components=X.shape[0] if self.max_components == "auto" else n_start,
                 alpha=self.concentration,
                 n_restarts=self.n_init,
                 max_sweeps=self.max_iter,
                 tol=self.tol,
                 seed=seed,
+                heavy_tails=self.heavy_tails,
                 watch=watch,
             )
         if not fit.converged:
@@ -183,8 +215,12 @@ class DPGaussianMixture(MixtureEstimator):
         state.store(fit.mixture, fit.reference)
         self.converged_, self.n_iter_ = fit.converged, len(fit.sweeps)
         self.lower_bound_ = fit.bound / X.shape[0] - self._log_jacobian
-        self._install(state)
-        self.labels_ = self.predict(given)
+        depths = valley_depths(fit.mixture, sample_rows(blocks, X.shape[0], seed))
+        self.merge_path_ = join_path(depths, fit.mixture.counts)
+        self._install(state, 1 + sum(join.depth >= VALLEY for join in self.merge_path_))
+        resp = responsibilities(self._mixture, self._blocks(X))
+        self._part_labels = resp.argmax(1).numpy()
+        self.labels_ = self._grouped(resp).argmax(1).numpy()
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -201,10 +237,10 @@ class DPGaussianMixture(MixtureEstimator):
         """
         check_is_fitted(self)
         X = self._check(X, reset=False)
-        return like_input(responsibilities(self._mixture, self._blocks(X)), X)
+        return like_input(self._grouped(responsibilities(self._mixture, self._blocks(X))), X)
 
     def transform(self, X: Any) -> np.ndarray:
-        """Mahalanobis distance to the mean of each component.
+        """Mahalanobis distance to each component: to the mean of its nearest part.
 
         Parameters
         ----------
@@ -213,12 +249,15 @@ class DPGaussianMixture(MixtureEstimator):
         Returns
         -------
         ndarray of shape (N, K)
-            In standard deviations of the component.
+            In standard deviations of the part.
         """
         check_is_fitted(self)
         X = self._check(X, reset=False)
-        family, q = self._mixture.family, self._mixture.components()
-        return like_input(torch.cat([family.mahalanobis(q, z) for z, _ in self._blocks(X)]), X)
+        nearest = [
+            torch.stack([far[:, self._groups == k].amin(1) for k in range(self.n_components_)], 1)
+            for far in (self._mixture.mahalanobis(block.z) for block in self._blocks(X))
+        ]
+        return like_input(torch.cat(nearest), X)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Lower bound on the log predictive density of each row.
@@ -236,7 +275,8 @@ class DPGaussianMixture(MixtureEstimator):
         X = self._check(X, reset=False)
         mixture = self._mixture
         log_norm = [
-            mixture.log_joint(mixture.family.features(z)).logsumexp(1) for z, _ in self._blocks(X)
+            mixture.log_joint(mixture.family.features(z)).logsumexp(1)
+            for z, _, _ in self._blocks(X)
         ]
         return like_input(torch.cat(log_norm) - self._log_jacobian, X)
 
@@ -260,12 +300,36 @@ class DPGaussianMixture(MixtureEstimator):
         self._check_component(n_samples, component)
         random = check_random_state(self.random_state)
         generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        if component is None:
-            c = torch.multinomial(self._mixture.weights(), n_samples, True, generator=generator)
-        else:
-            c = torch.full((n_samples,), component)
-        z = self._mixture.family.sample(self._mixture.components(), c, generator).numpy()
-        return z * self._scale + self._offset, c.numpy()
+        weights = self._mixture.weights()
+        if component is not None:
+            weights = torch.where(self._groups == component, weights, 0.0)
+        part = torch.multinomial(weights, n_samples, True, generator=generator)
+        z = self._mixture.sample(part, generator).numpy()
+        return z * self._scale + self._offset, self._groups[part].numpy()
+
+    def cut(self, n_components: int) -> Self:
+        """Give the same mixture with more or fewer components, along `merge_path_`.
+
+        Parameters
+        ----------
+        n_components : int
+            From 1 to the number of parts.
+
+        Returns
+        -------
+        fitted estimator
+            A copy. Its `labels_` are the components of the rows' most probable parts.
+        """
+        check_is_fitted(self)
+        n_parts = len(self.component_of_part_)
+        if not 1 <= n_components <= n_parts:
+            raise ValueError(
+                f"n_components must lie in 1..{n_parts}, the parts of this fit; got {n_components}."
+            )
+        other = copy.copy(self)
+        other._install(self._state, n_components)
+        other.labels_ = other.component_of_part_[self._part_labels]
+        return other
 
     @property
     def _n_features_out(self) -> int:
@@ -276,50 +340,53 @@ class DPGaussianMixture(MixtureEstimator):
         """Log of the volume of a unit of scaled data, nats."""
         return float(np.log(self._scale).sum())
 
-    def _blocks(self, X: Any) -> _ScaledBlocks:
+    def _blocks(self, X: Any, dtype: torch.dtype | None = None) -> ScaledBlocks:
+        """Scaled rows of X, by default in its own precision."""
         rows = rows_on(X, self._offset, self._scale, torch.device("cpu"))
         n_statistics = FAMILIES[self.covariance_type](X.shape[1]).n_statistics
-        return _ScaledBlocks(rows, max(1, BLOCK_VALUES // n_statistics))
+        own = torch.float32 if X.dtype == np.float32 else torch.float64
+        return ScaledBlocks(rows, max(1, BLOCK_VALUES // n_statistics), dtype or own)
+
+    def _grouped(self, resp: Tensor) -> Tensor:
+        """Responsibilities of the parts (N, parts) summed to those of the components (N, K)."""
+        return resp @ one_hot(self._groups).to(resp)
 
     def _empty_state(self) -> MixtureState:
         family = FAMILIES[self.covariance_type](self.n_features_in_)
         return MixtureState(family, self.concentration)
 
-    def _install(self, state: MixtureState) -> None:
-        """Set the fitted attributes that follow from the mixture."""
+    def _install(self, state: MixtureState, n_components: int) -> None:
+        """Set the fitted attributes that follow from the mixture, cut at `n_components`."""
         self._state = state
         self._mixture: DPMixture = state.load()
-        q = self._mixture.components()
-        cov = self._mixture.family.covariance(q).numpy()
-        scale = self._scale if cov.ndim == 2 else self._scale[:, None]
-        self.covariances_ = cov * scale * (self._scale if cov.ndim == 3 else scale)
-        self.means_ = q.m.numpy() * self._scale + self._offset
-        self.weights_ = self._mixture.weights().numpy()
-        self.n_components_ = self._mixture.n_components
+        self.degrees_of_freedom_ = self._mixture.dof
+        self._groups = groups_of(self.merge_path_, self._mixture.weights(), n_components)
+        self.component_of_part_, self.n_components_ = self._groups.numpy(), n_components
+        weights, means, cov = group_moments(self._mixture, self._groups)
+        self.weights_ = weights.numpy()
+        self.means_ = means.numpy() * self._scale + self._offset
+        scale = self._scale[:, None] * self._scale if cov.ndim == 3 else self._scale**2
+        self.covariances_ = cov.numpy() * scale
 
     def _tensors(self) -> dict[str, Tensor]:
         scaling = {"offset": self._offset, "scale": self._scale}
-        return dict(self._state.state_dict()) | {k: torch.tensor(v) for k, v in scaling.items()}
+        fitted = {"part_labels": torch.from_numpy(self._part_labels)}
+        scaling_ = {k: torch.tensor(v) for k, v in scaling.items()}
+        return dict(self._state.state_dict()) | scaling_ | fitted
 
     def _fitted(self) -> dict[str, Any]:
-        return super()._fitted() | {"converged": self.converged_}
+        path = [list(join) for join in self.merge_path_]
+        return super()._fitted() | {
+            "converged": self.converged_,
+            "merge_path": path,
+            "n_components": self.n_components_,
+        }
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._offset, self._scale = tensors.pop("offset").numpy(), tensors.pop("scale").numpy()
         self.converged_ = fitted["converged"]
+        self.merge_path_ = [Join(*join) for join in fitted["merge_path"]]
+        self._part_labels = tensors.pop("part_labels").numpy()
         state = self._empty_state()
         state.load_state_dict(tensors)
-        self._install(state)
-
-
-@final
-class _ScaledBlocks:
-    """Re-iterable blocks (z (B, D) float64, None) of scaled rows."""
-
-    def __init__(self, rows: Rows, size: int) -> None:
-        self.rows, self.size = rows, size
-
-    def __iter__(self) -> Iterator[tuple[Tensor, None]]:
-        for x in self.rows.blocks():
-            for part in x.split(self.size):
-                yield part.double(), None
+        self._install(state, fitted["n_components"])

@@ -49,6 +49,8 @@ class InfiniteMixtureVAE(MixtureEstimator):
         L, dimension of the embedding.
     max_components : int or "auto", default="auto"
         Components that the mixture begins with; "auto" is 30, or the number of rows if less.
+    heavy_tails : bool, default=True
+        Whether components are Student's t in the latent space, degrees of freedom learned.
     concentration : float, default=1.0
         alpha of the Dirichlet process.
     likelihood : str, default="auto"
@@ -64,17 +66,16 @@ class InfiniteMixtureVAE(MixtureEstimator):
     learning_rate : float, default=1e-3
         Highest rate of Adam in each phase.
     validation_fraction : float, default=0.1
-        Share of the rows that never train and decide when to stop; no labels are involved.
+        Share of the rows that never train and decide when to stop, without labels.
     patience : int, default=20
-        Joint epochs without a better validation bound before training stops.
+        Joint epochs without a better validation bound before the end.
     n_init : int, default=3
         Starts of the mixture; the one with the best bound goes on.
     device : str, default="auto"
-        "auto" takes CUDA if there is one, else the CPU.
+        "auto" takes CUDA if there is one.
     random_state : int, RandomState or None, default=None
         The same integer gives the same result on the same machine.
     verbose : int, default=0
-        1 shows progress.
     run_dir : path, optional
         Where history and checkpoints go during the fit.
     resume : bool, default=False
@@ -99,7 +100,6 @@ class InfiniteMixtureVAE(MixtureEstimator):
     hidden_ : tuple of int
         Widths of the hidden layers of network="mlp"; they follow the number of rows.
     interrupted_ : bool
-        Whether Ctrl-C ended the fit.
     kind_sentence_ : str
         What the columns were taken for.
 
@@ -114,6 +114,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_latent": [Interval(Integral, 1, None, closed="left")],
         "max_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "heavy_tails": ["boolean"],
         "concentration": [Interval(Real, 0, None, closed="neither")],
         "likelihood": [StrOptions({"auto", *LIKELIHOODS})],
         "network": [StrOptions({"mlp", "conv"})],
@@ -137,6 +138,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
         n_latent: int = 10,
         *,
         max_components: int | str = "auto",
+        heavy_tails: bool = True,
         concentration: float = 1.0,
         likelihood: str = "auto",
         network: str = "mlp",
@@ -156,6 +158,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
     ) -> None:
         self.n_latent = n_latent
         self.max_components = max_components
+        self.heavy_tails = heavy_tails
         self.concentration = concentration
         self.likelihood = likelihood
         self.network = network
@@ -179,7 +182,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
         Parameters
         ----------
         X : array-like, memory map or CSR matrix of shape (N, D)
-            Finite numbers, at least two rows. Memory maps and CSR rows are read batch by batch.
+            Finite numbers, at least two rows. Memory maps and large CSR rows stay where they are.
         y : ignored
 
         Returns
@@ -362,16 +365,15 @@ class InfiniteMixtureVAE(MixtureEstimator):
         rows = Pass(X.shape[0], self._rows(X).blocks)
         return like_input(rows.map(lambda x: function(module, x.to(dtype))).cpu(), X)
 
-    def _build(self, offset: np.ndarray, scale: np.ndarray, n_start: int, seed: int) -> None:
+    def _build(self, offset: Any, scale: Any, n_start: int, seed: int) -> None:
         self._offset, self._scale = offset, scale
         self.module_ = build_module(self, n_start, seed).to(device_for(self.device))
 
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
         mixture = self.module_.eval().mixture
-        q = mixture.components()
-        self.means_ = q.m.cpu().numpy()
-        self.covariances_ = mixture.family.covariance(q).cpu().numpy()
+        self.means_ = mixture.components().m.cpu().numpy()
+        self.covariances_ = mixture.covariance().cpu().numpy()
         self.weights_ = mixture.weights().cpu().numpy()
         self.n_components_ = mixture.n_components
 

@@ -1,12 +1,15 @@
 """Dirichlet-process Gaussian mixtures on additive statistics: no network, no labels, no files."""
 
+from infimix.mixture.births import most_probable, split
+from infimix.mixture.blocks import Block, Blocks, sample_rows
 from infimix.mixture.diagonal import DiagonalCovariance
-from infimix.mixture.dp import Blocks, DPMixture, Statistics, e_step, responsibilities
+from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
 from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.fit import MixtureFit, Sweep, fit_mixture, settle
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
     Merge,
+    coarsen,
     log_partition_evidence,
     merge,
     merge_gains,
@@ -14,26 +17,39 @@ from infimix.mixture.moves import (
     rows_worth,
 )
 from infimix.mixture.state import MixtureState
+from infimix.mixture.valleys import VALLEY, Join, group_moments, groups_of, join_path, valley_depths
 
 __all__ = [
+    "VALLEY",
+    "Block",
     "Blocks",
     "DPMixture",
     "DiagonalCovariance",
+    "Explained",
     "Family",
     "FullCovariance",
+    "Join",
     "Merge",
     "MixtureFit",
     "MixtureState",
     "NormalWishart",
     "Statistics",
     "Sweep",
+    "coarsen",
     "e_step",
     "fit_mixture",
+    "group_moments",
+    "groups_of",
+    "join_path",
     "log_partition_evidence",
     "merge",
     "merge_gains",
     "merge_while_better",
+    "most_probable",
     "responsibilities",
     "rows_worth",
+    "sample_rows",
     "settle",
+    "split",
+    "valley_depths",
 ]

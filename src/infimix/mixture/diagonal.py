@@ -14,43 +14,48 @@ from infimix.mixture.families import (
     Family,
     NormalWishart,
     solve_degrees_of_freedom,
+    stack_features,
 )
 
 
 @final
 class DiagonalCovariance(Family):
-    """L independent Wisharts of order one that share kappa and nu: P = 1 + 2 L."""
+    """L independent Wisharts of order one that share kappa and nu: P = 2 + 2 L."""
 
     name = "diag"
 
     @property
     def n_statistics(self) -> int:
         """P, length of t(z)."""
-        return 1 + 2 * self.n_features
+        return 2 + 2 * self.n_features
 
     def features(self, z: Tensor, var: Tensor | None = None) -> Tensor:
-        """(1, z, z^2 + var): (N, L) -> (N, P)."""
-        square = z.square() if var is None else z.square() + var
-        return torch.cat([z.new_ones(len(z), 1), z, square], dim=1)
+        """(1, z, z^2 + var, 1): (N, L) -> (N, P)."""
+        zt = z.mT.contiguous()  # (L, N)
+        return stack_features(zt, [zt.square() if var is None else zt.square() + var.mT])
 
     def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
         """q(mu_k, lambda_k) after the statistics (K, P)."""
         L = self.n_features
-        n, s1, s2 = stats[..., 0], stats[..., 1 : 1 + L], stats[..., 1 + L :]
-        kappa = prior.kappa + n
+        w, s1, s2 = stats[..., -1], stats[..., 1 : 1 + L], stats[..., 1 + L : -1]
+        kappa = prior.kappa + w
         m = (prior.kappa * prior.m + s1) / kappa[..., None]
         Psi = prior.Psi + s2 + prior.kappa * prior.m.square() - kappa[..., None] * m.square()
         rounding = torch.finfo(Psi.dtype).eps * (prior.Psi + s2)
-        return NormalWishart(m, kappa, prior.nu + n, Psi.maximum(rounding))
+        return NormalWishart(m, kappa, prior.nu + stats[..., 0], Psi.maximum(rounding))
 
     def expected_natural(self, q: NormalWishart) -> Tensor:
         r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""
         precision = q.nu[..., None] / q.Psi  # (K, L)
         linear = precision * q.m
-        constant = 0.5 * (
-            self._expected_log_precision(q) - LOG_2PI - 1 / q.kappa[..., None] - q.m * linear
-        ).sum(-1)
-        return torch.cat([constant[..., None], linear, -0.5 * precision], dim=-1)
+        log_det = 0.5 * (self._expected_log_precision(q) - LOG_2PI).sum(-1)
+        constant = -0.5 * (1 / q.kappa[..., None] + q.m * linear).sum(-1)
+        parts = [log_det[..., None], linear, -0.5 * precision, constant[..., None]]
+        return torch.cat(parts, dim=-1)
+
+    def trace_of_precision(self, natural: Tensor) -> Tensor:
+        r"""Trace of :math:`E[\Lambda_k]`, (K,), from the expected natural parameters (K, P)."""
+        return -2 * natural[..., 1 + self.n_features : -1].sum(-1)
 
     def log_normaliser(self, q: NormalWishart) -> Tensor:
         """Log of the integral of the unnormalised normal-gamma densities, (K,) nats."""

@@ -1,4 +1,4 @@
-r"""The Dirichlet-process Gaussian mixture: one E-step, one M-step, one bound.
+r"""The Dirichlet-process mixture: one E-step, one M-step, one bound.
 
 Rows :math:`z_n`, or factors :math:`q(z_n) = N(m_n, \mathrm{diag}\,s_n^2)`, enter through
 :math:`E[t(z_n)]` alone; with :math:`\bar\eta_k` the expected natural parameters,
@@ -9,39 +9,64 @@ Rows :math:`z_n`, or factors :math:`q(z_n) = N(m_n, \mathrm{diag}\,s_n^2)`, ente
 .. math:: \mathcal L = \sum_n \log\sum_k e^{\rho_{nk}}
           - KL(q(v)\|p(v)) - \sum_k KL(q(\mu_k, \Lambda_k)\|p) .
 
-The M-step needs only the additive statistics :math:`S = \sum_n r_n^\top E[t(z_n)]` (K, P), of
-which it sees :math:`\zeta S`. With :math:`\zeta = 1` that is coordinate ascent on the evidence
-lower bound (Blei and Jordan 2006). With :math:`\zeta < 1` it ascends
-:math:`\zeta \sum_n \log\sum_k e^{\rho_{nk}} - KL`, the bound of the coarsened posterior (Miller
-and Dunson 2019), in which the rows are worth :math:`\zeta N` of them; :math:`\mathcal L` is then
-still a lower bound of the evidence, and it is what is reported.
+**Heavy tails.** With `dof` :math:`= \omega < \infty` a row has a precision of its own,
+:math:`z_n \mid c_n, u_n \sim N(\mu_c, (u_n\Lambda_c)^{-1})`, :math:`u_n \sim
+\mathrm{Gamma}(\omega/2, \omega/2)`: components are Student's t (Svensen and Bishop 2005). With
+:math:`\Delta_{nk}` the expected squared distance, the best q(u | c) is
+:math:`\mathrm{Gamma}((\omega + L)/2, (\omega + \Delta_{nk})/2)`, and
+
+.. math:: \rho_{nk} = E\log\pi_k + \tfrac12 E\log|\Lambda_k| - \tfrac L2 \log 2\pi
+          + \log\Gamma(\tfrac{\omega + L}2) - \log\Gamma(\tfrac\omega2)
+          - \tfrac L2 \log\tfrac\omega2 - \tfrac{\omega + L}2 \log(1 + \Delta_{nk} / \omega) .
+
+Rows then count with :math:`r_{nk}` and weigh with :math:`r_{nk} E[u_n \mid c_n = k]`.
+
+The M-step needs only the additive statistics S (K, P), of which it sees :math:`\zeta S`. With
+:math:`\zeta = 1` that is coordinate ascent on the evidence lower bound (Blei and Jordan 2006).
+With :math:`\zeta < 1` it ascends :math:`\zeta \sum_n \log\sum_k e^{\rho_{nk}} - KL`, the bound of
+the coarsened posterior (Miller and Dunson 2019), in which the rows are worth :math:`\zeta N` of
+them; :math:`\mathcal L` is then still a lower bound of the evidence, and it is what is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from infimix.mixture.blocks import Block, Blocks
 from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.sticks import expected_log_weights, expected_weights, log_evidence_sticks
 
-# Rows come in blocks (z, var): means (B, L) and variances (B, L), or None for rows known exactly.
-Blocks = Iterable[tuple[Tensor, Tensor | None]]
+ROUNDING = 0.01  # nats that single precision may cost a row before double is taken
+DOF_RANGE = (2.1, 200.0)  # degrees of freedom that are learned stay within
+NEGLIGIBLE = 1e-20  # responsibilities below it are none: denormal numbers slow a product tenfold
 
 
 @dataclass(frozen=True)
 class Statistics:
     """What a pass over rows leaves; adds up over batches, machines and time."""
 
-    sums: Tensor  # (K, P) float64, sum of r_nk E[t(z_n)]
+    sums: Tensor  # (K, P) float64, sum of r_nk E[t(z_n)], all but the first weighed by E[u]
     log_norm: Tensor  # () float64, sum of logsumexp_k rho_nk in nats
+    tail: Tensor  # () float64, sum of E[log u - u]; 0 without heavy tails
 
     def __add__(self, other: Statistics) -> Statistics:
         """Statistics of both sets of rows."""
-        return Statistics(self.sums + other.sums, self.log_norm + other.log_norm)
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Statistics(*(mine + theirs for mine, theirs in pairs))
+
+
+class Explained(NamedTuple):
+    """How the components explain rows."""
+
+    log_norm: Tensor  # (N,), logsumexp_k rho_nk in nats
+    resp: Tensor  # (N, K), responsibilities
+    precision: Tensor | None  # (N, K), E[u_n | c_n = k], or None where all are 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,7 @@ class DPMixture:
     alpha: Tensor  # (), concentration
     sums: Tensor  # (K, P), the statistics that q(v), q(mu, Lambda) answer to
     zeta: float = 1.0  # what a row is worth
+    dof: float = math.inf  # omega, degrees of freedom of the tails
 
     @property
     def n_components(self) -> int:
@@ -74,7 +100,7 @@ class DPMixture:
         return pi / pi.sum()
 
     def expected_natural(self) -> Tensor:
-        r""":math:`\bar\eta_k` with :math:`E\log\pi_k` added to its constant, (K, P) in nats."""
+        r""":math:`\bar\eta_k` with :math:`E\log\pi_k` added to its first entry, (K, P) in nats."""
         natural = self.family.expected_natural(self.components())
         natural[:, 0] += expected_log_weights(self.zeta * self.counts, self.alpha)
         return natural
@@ -85,9 +111,25 @@ class DPMixture:
         For a conjugate posterior KL = <statistics, expected natural> - log evidence.
         """
         seen = self.zeta * self.sums
-        evidence = self.family.log_evidence(self.prior, seen).sum()
-        evidence = evidence + log_evidence_sticks(seen[:, 0], self.alpha)
-        return (seen * self.expected_natural()).sum() - evidence
+        return (seen * self.expected_natural()).sum() - self._log_evidence(seen)
+
+    def bound(self, statistics: Statistics) -> Tensor:
+        r""":math:`\mathcal L` if the statistics are those of all rows; () in nats."""
+        return statistics.log_norm - self.kl()
+
+    def local(self, statistics: Statistics) -> Tensor:
+        """Part of `Statistics.log_norm` that later changes of the mixture leave alone, () nats.
+
+        It is the entropy of q(c, u) and what p(u) gives beside `_tail_terms`: a function of the
+        responsibilities. Valid for the statistics of the mixture that they come from.
+        """
+        expected = (statistics.sums * self.expected_natural()).sum()
+        return statistics.log_norm - expected - self._tail_terms(statistics)
+
+    def bound_from_local(self, local: Tensor, statistics: Statistics) -> Tensor:
+        r""":math:`\mathcal L` of responsibilities that need not be the best ones; () in nats."""
+        expected = (statistics.sums * self.expected_natural()).sum()
+        return local + expected + self._tail_terms(statistics) - self.kl()
 
     def with_statistics(self, sums: Tensor) -> DPMixture:
         """M-step: the posterior that answers to the statistics (K, P)."""
@@ -98,35 +140,140 @@ class DPMixture:
         prior = self.family.empirical_bayes(self.prior, self.components(), reference)
         return replace(self, prior=prior)
 
+    def with_learned_tails(self, statistics: Statistics) -> DPMixture:
+        r"""Degrees of freedom that maximise the bound at these precisions of the rows.
+
+        .. math:: \log\tfrac\omega2 + 1 - \psi(\tfrac\omega2)
+                  + \tfrac1N \textstyle\sum_n E[\log u_n - u_n] = 0
+        """
+        if math.isinf(self.dof):
+            return self
+        gap = 1 + float(statistics.tail / statistics.sums[:, 0].sum())
+        low, high = (math.log(dof) for dof in DOF_RANGE)
+        for _ in range(40):
+            middle = (low + high) / 2
+            half = math.exp(middle) / 2
+            falls = (
+                math.log(half) - float(torch.tensor(half, dtype=torch.float64).digamma()) + gap < 0
+            )
+            low, high = (low, middle) if falls else (middle, high)
+        return replace(self, dof=math.exp((low + high) / 2))
+
+    def explain(self, features: Tensor, natural: Tensor | None = None) -> Explained:
+        """Responsibilities of rows with these features (N, P); differentiable in them."""
+        natural = self.expected_natural() if natural is None else natural
+        rho, precision = self._rho(features, natural.to(features))  # (K, N) each
+        resp = rho.softmax(0)
+        # Where rho is largest, log resp = rho - logsumexp: one exponential a pair, not two.
+        log_norm = rho.amax(0) - resp.amax(0).log()
+        return Explained(log_norm, resp.mT, None if precision is None else precision.mT)
+
+    def gather(
+        self, features: Tensor, explained: Explained, weight: Tensor | None = None
+    ) -> Statistics:
+        """Statistics of rows with features (N, P) that count `weight` times each, (N,)."""
+        log_norm, resp, precision = explained
+        resp = torch.threshold(resp, NEGLIGIBLE, 0.0)
+        if weight is not None:
+            log_norm, resp = weight * log_norm, weight[:, None] * resp
+        double = self.sums
+        if precision is None:
+            sums, tail = (resp.mT @ features).to(double), double.new_zeros(())
+        else:
+            sums = ((resp * precision).mT @ features).to(double)
+            sums[:, 0] = resp.sum(0).to(double)
+            half = (self.dof + self.family.n_features) / 2
+            tail = (resp * (precision.log() - precision)).sum().to(double)
+            tail = tail + (double.new_tensor(half).digamma() - math.log(half)) * sums[:, 0].sum()
+        return Statistics(sums, log_norm.sum().to(double), tail)
+
+    def sample(self, component: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw one z (N, L) for each entry of `component` (N,), at the point estimates."""
+        q = self.components()
+        z = self.family.sample(q, component, generator)
+        if math.isinf(self.dof):
+            return z
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        u = np.random.default_rng(seed).gamma(self.dof / 2, 2 / self.dof, len(z))
+        mean = q.m[component]
+        return mean + (z - mean) / torch.from_numpy(u).to(z).sqrt()[:, None]
+
+    def covariance(self) -> Tensor:
+        """Covariance of a row of each component, (K, L, L) or, diagonal family, (K, L)."""
+        return self._stretch * self.family.covariance(self.components())
+
+    def mahalanobis(self, z: Tensor) -> Tensor:
+        """Distance of rows (N, L) to the components in standard deviations, (N, K)."""
+        return self.family.mahalanobis(self.components(), z) / math.sqrt(self._stretch)
+
+    @property
+    def _stretch(self) -> float:
+        """How much heavy tails widen the covariance."""
+        return 1.0 if math.isinf(self.dof) else self.dof / (self.dof - 2)
+
     def log_joint(self, features: Tensor) -> Tensor:
         r""":math:`\rho` (N, K) in nats of the features (N, P) of rows; differentiable in them."""
-        return features @ self.expected_natural().to(features).mT
+        return self._rho(features, self.expected_natural().to(features))[0].mT
 
     def sort(self) -> DPMixture:
         """Order the components by falling size."""
         return replace(self, sums=self.sums[torch.argsort(self.counts, descending=True)])
 
+    def _rho(self, features: Tensor, natural: Tensor) -> tuple[Tensor, Tensor | None]:
+        r""":math:`\rho` and E[u | c], (K, N) each: with the rows last all passes are contiguous."""
+        constant, form = natural[:, :1], natural[:, 1:]
+        squares = form @ features[:, 1:].mT  # -Delta / 2
+        if math.isinf(self.dof):
+            return constant + squares, None
+        half = (self.dof + self.family.n_features) / 2
+        grow = 1 + (-2 / self.dof * squares).clamp_min(0)  # not below 1 by rounding
+        gammas = math.lgamma(half) - math.lgamma(self.dof / 2)
+        constant = constant + gammas - self.family.n_features / 2 * math.log(self.dof / 2)
+        return constant - half * grow.log(), half / (self.dof / 2) / grow
+
+    def _tail_terms(self, statistics: Statistics) -> Tensor:
+        r"""Part of E[log p(u)] that depends on omega, () nats."""
+        if math.isinf(self.dof):
+            return statistics.tail
+        half = self.dof / 2
+        each = half * math.log(half) - math.lgamma(half)
+        return each * statistics.sums[:, 0].sum() + half * statistics.tail
+
+    def _log_evidence(self, seen: Tensor) -> Tensor:
+        """Log of the conjugate integrals over sticks, means and precisions, () nats."""
+        evidence = self.family.log_evidence(self.prior, seen).sum()
+        return evidence + log_evidence_sticks(seen[:, 0], self.alpha)
+
 
 def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
-    """One pass over the rows, in float64: squares of rows far from 0 would cancel in float32."""
+    """One pass over the rows: in their own precision where it does no harm, summed in double."""
     natural = mixture.expected_natural()
-    sums = torch.zeros_like(mixture.sums)
-    log_norm = sums.new_zeros(())
+    zero = natural.new_zeros(())
+    total = Statistics(torch.zeros_like(mixture.sums), zero, zero)
     for block in blocks:
-        features = _features(mixture.family, block)  # (B, P)
-        rho = features @ natural.to(features).mT  # (B, K)
-        log_norm += rho.logsumexp(1).sum().to(sums)
-        sums += (rho.softmax(1).mT @ features).to(sums)
-    return Statistics(sums, log_norm)
+        features = _features(mixture.family, block, natural)
+        explained = mixture.explain(features, natural)
+        weight = None if block.weight is None else block.weight.to(features)
+        total = total + mixture.gather(features, explained, weight)
+    return total
 
 
 def responsibilities(mixture: DPMixture, blocks: Blocks) -> Tensor:
     """q(c_n = k), (N, K); each row sums to 1."""
-    features = (_features(mixture.family, block) for block in blocks)
-    return torch.cat([mixture.log_joint(f).softmax(1) for f in features])
+    natural = mixture.expected_natural()
+    features = (_features(mixture.family, block, natural) for block in blocks)
+    return torch.cat([mixture.explain(part, natural).resp for part in features])
 
 
-def _features(family: Family, block: tuple[Tensor, Tensor | None]) -> Tensor:
-    """E[t(z)] (B, P) in float64."""
-    z, var = block
-    return family.features(z.double(), None if var is None else var.double())
+def _features(family: Family, block: Block, natural: Tensor) -> Tensor:
+    r"""E[t(z)] (B, P), in double where single precision would not do.
+
+    Delta is a difference of squares of the size of :math:`|z|^2 \mathrm{tr} E[\Lambda]`, each kept
+    to about 1e-7 of itself, so what single precision costs a row is known beforehand.
+    """
+    z, var = block.z, block.var
+    if z.dtype == torch.float32:
+        squares = z.square().sum(1).mean() * family.trace_of_precision(natural).amax()
+        if float(squares) * torch.finfo(z.dtype).eps > ROUNDING:
+            z = z.double()
+    return family.features(z, None if var is None else var.to(z.dtype))

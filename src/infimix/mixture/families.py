@@ -1,9 +1,13 @@
 r"""Conjugate families of Gaussian components, in exponential-family form.
 
-Every component is used only through the statistics :math:`t(z) = (1, z, zz^\top)` and through the
-expected natural parameters :math:`\bar\eta_k = E_q[\eta(\mu_k, \Lambda_k)]`, so that
+Every component is used only through the statistics :math:`t(z) = (1, z, zz^\top, 1)` and through
+the expected natural parameters :math:`\bar\eta_k = E_q[\eta(\mu_k, \Lambda_k)]`, so that
 
 .. math:: E_q[\log N(z \mid \mu_k, \Lambda_k^{-1})] = \langle t(z), \bar\eta_k \rangle .
+
+The first 1 counts rows: it goes with :math:`\tfrac12 E\log|\Lambda_k| - \tfrac L2 \log 2\pi`. All
+the rest goes with :math:`-\tfrac12 \Delta_k(z)`, half the expected squared distance. They differ
+where a row has a precision of its own (heavy tails, `infimix.mixture.dp`), which weighs the rest.
 
 Densities and updates follow Bishop, *Pattern Recognition and Machine Learning* (2006), section
 10.2; the hyper-parameters are those of scikit-learn's ``BayesianGaussianMixture``.
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -64,6 +69,10 @@ class Family(ABC):
         r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""
 
     @abstractmethod
+    def trace_of_precision(self, natural: Tensor) -> Tensor:
+        r"""Trace of :math:`E[\Lambda_k]`, (K,), from the expected natural parameters (K, P)."""
+
+    @abstractmethod
     def log_normaliser(self, q: NormalWishart) -> Tensor:
         """Log of the integral of the unnormalised conjugate density, (K,) nats."""
 
@@ -96,10 +105,19 @@ class Family(ABC):
         return q.Psi / q.nu.reshape(q.nu.shape + (1,) * (q.Psi.ndim - q.nu.ndim))
 
     def log_evidence(self, prior: NormalWishart, stats: Tensor) -> Tensor:
-        """Log p(rows of one component), mean and precision integrated out: (K, P) -> (K,) nats."""
+        """Log p(rows of one component), mean and precision integrated out: (K, P) -> (K,) nats.
+
+        Of rows with precisions u of their own, all but the constant factor of u in their density.
+        """
         q = self.posterior(prior, stats)
         n_nats = 0.5 * self.n_features * LOG_2PI * stats[..., 0]
         return self.log_normaliser(q) - self.log_normaliser(prior) - n_nats
+
+
+def stack_features(zt: Tensor, squares: Iterable[Tensor]) -> Tensor:
+    """(1, z, squares, 1) of zt (L, N) and squares (..., N): (N, P) with contiguous columns."""
+    one = zt.new_ones(1, zt.shape[1])
+    return torch.cat([one, zt, *squares, one]).mT
 
 
 def multidigamma(a: Tensor, p: int) -> Tensor:

@@ -1,13 +1,19 @@
-r"""Fitting a Dirichlet-process mixture to rows: restarts, sweeps, merges.
+r"""Fitting a Dirichlet-process mixture to rows: starts, sweeps, splits, merges.
 
-The order is: several k-means starts with many components, a few sweeps each; the best by its bound
-goes on until the bound stands still; then merges and sweeps in turn until no merge is accepted.
+Several k-means starts are swept a little over a sample of the rows; the best by its bound is merged
+and split there until no split stands. Then all rows are swept, and merged as far as they ask.
+
+A sweep is memoised (Neal and Hinton 1998; Hughes and Sudderth 2013): the statistics of each batch
+of rows are kept, and exchanged for new ones when its turn comes, so that the mixture moves several
+times in one pass and the bound, of all rows, never falls.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,13 +21,17 @@ from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from infimix.mixture.dp import Blocks, DPMixture, e_step
+from infimix.mixture.births import split
+from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, batches, moments, sample_rows
+from infimix.mixture.dp import DPMixture, Statistics, e_step
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.moves import Merge, merge_while_better, rows_worth
+from infimix.mixture.moves import Merge, coarsen, merge_while_better
 
 KAPPA = 0.05  # the means of components spread over about 1 / KAPPA of a component's variance
 MIN_ROWS = 1.0  # a component that holds less than one row is dropped
-START_ROWS = 20_000  # rows that a k-means start looks at
+START_SWEEPS = 10
+SPLIT_ROUNDS = 8  # each can double the components
+START_DOF = 5.0  # where the tails are learned from
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,13 @@ def fit_mixture(
     n_rows: int,
     *,
     n_components: int,
+    max_components: int | None,
     alpha: float,
     n_restarts: int,
     max_sweeps: int,
     tol: float,
     seed: int,
+    heavy_tails: bool = False,
     caution: float = 1.0,
     watch: Watcher = lambda sweep: None,
 ) -> MixtureFit:
@@ -67,12 +79,14 @@ def fit_mixture(
     ----------
     family : Family
         Kind of components.
-    blocks : re-iterable of (z (B, L), var (B, L) or None)
+    blocks : re-iterable of Block
         The rows.
     n_rows : int
         N, rows in all blocks together.
     n_components : int
-        Components that a restart begins with; the fit ends with as many or fewer.
+        Components that a start has.
+    max_components : int or None
+        Where splitting ends; None splits nothing.
     alpha : float
         Concentration of the Dirichlet process.
     n_restarts, max_sweeps : int
@@ -81,6 +95,8 @@ def fit_mixture(
         A sweep that raises the bound by less than this many nats a row is the last.
     seed : int
         Seed of the starts.
+    heavy_tails : bool, default=False
+        Whether components are Student's t, with degrees of freedom that are learned.
     caution : float, default=1.0
         Rows are worth this many times what `rows_worth` says, so that merges are put off while
         the rows still move.
@@ -92,19 +108,29 @@ def fit_mixture(
     MixtureFit
         Components in falling order of size.
     """
-    mean, cov = _moments(blocks, n_rows)
+    mean, cov = moments(blocks)
     reference = family.weak_prior(mean, cov, KAPPA)
-    sample = _sample(blocks, n_rows, seed)
+    sample = sample_rows(blocks, n_rows, seed)
+    sampled = list(sample.cut())
     best: MixtureFit | None = None
     for restart in range(n_restarts):
-        start = _start(family, sample, reference, n_components, n_rows, alpha, seed + restart)
-        start = replace(start, zeta=min(1.0, caution * start.zeta))
+        start = _start(family, sample, reference, n_components, alpha, seed + restart)
+        start = replace(coarsen(start, caution), dof=START_DOF if heavy_tails else math.inf)
         attempt = MixtureFit(start, reference, -np.inf)
-        improve(attempt, blocks, max_sweeps=10, tol=tol, watch=watch)
+        improve(attempt, sampled, max_sweeps=START_SWEEPS, tol=tol, watch=watch)
         if best is None or attempt.bound > best.bound:
             best = attempt
     assert best is not None
-    return settle(best, blocks, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
+    settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
+    if max_components is not None:
+        for round_ in range(SPLIT_ROUNDS):
+            settle_on(best, sampled)
+            best.mixture, n_splits = split(
+                best.mixture, reference, sample, max_components, seed + round_
+            )
+            if n_splits == 0:
+                break
+    return settle_on(best, blocks)
 
 
 def settle(
@@ -117,11 +143,10 @@ def settle(
     watch: Watcher = lambda sweep: None,
 ) -> MixtureFit:
     """Sweeps and merges in turn until no merge is accepted; works in place and returns `fit`."""
-    zeta = min(1.0, caution * rows_worth(float(fit.mixture.counts.sum())))
-    fit.mixture = replace(fit.mixture, zeta=zeta)
+    fit.mixture = coarsen(fit.mixture, caution)
     improve(fit, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
     while True:
-        fit.mixture, path = merge_while_better(fit.mixture)
+        fit.mixture, path = merge_while_better(fit.mixture, caution)
         if not path:
             break
         fit.merges += path
@@ -134,74 +159,85 @@ def improve(
     fit: MixtureFit, blocks: Blocks, *, max_sweeps: int, tol: float, watch: Watcher
 ) -> None:
     """Sweep until the bound stands still; components that lost their rows are dropped."""
-    previous = -np.inf
+    previous, memo = -np.inf, Memo()
     fit.converged = False
+    n_rows = float(fit.mixture.counts.sum())
     for _ in range(max_sweeps):
         mixture = fit.mixture.with_learned_prior(fit.reference)
-        statistics = e_step(mixture, blocks)
-        fit.bound = float(statistics.log_norm - mixture.kl())
+        mixture = memo.sweep(mixture, blocks, n_rows)
+        fit.bound = float(memo.bound(mixture))
         fit.sweeps.append(Sweep(fit.bound, mixture.n_components))
         watch(fit.sweeps[-1])
-        holds_rows = statistics.sums[:, 0] >= MIN_ROWS
-        fit.mixture = mixture.with_statistics(statistics.sums[holds_rows])
-        n_rows = float(statistics.sums[:, 0].sum())
-        if fit.bound - previous < tol * n_rows and bool(holds_rows.all()):
+        holds_rows = mixture.counts >= MIN_ROWS
+        fit.mixture = mixture.with_statistics(mixture.sums[holds_rows])
+        if not bool(holds_rows.all()):
+            memo = Memo()
+        elif fit.bound - previous < tol * n_rows:
             fit.converged = True
             break
         previous = fit.bound
 
 
-def _moments(blocks: Blocks, n_rows: int) -> tuple[Tensor, Tensor]:
-    """Mean (L,) and covariance (L, L) of the rows, float64 on the CPU, by two passes.
+class Memo:
+    """Statistics of each batch of the last sweep, and the local part of the bound with them."""
 
-    A feature that is constant up to rounding has no scale of its own and is given variance 1.
-    """
-    mean = torch.stack([z.sum(0, dtype=torch.float64) for z, _ in blocks]).sum(0) / n_rows
-    cov = mean.new_zeros(len(mean), len(mean))
-    for z, var in blocks:
-        delta = z.double() - mean
-        cov += delta.mT @ delta
-        if var is not None:
-            cov += torch.diag(var.sum(0, dtype=torch.float64))
-    cov /= n_rows
-    variance = cov.diagonal()
-    variance[variance.sqrt() <= n_rows * torch.finfo(cov.dtype).eps * mean.abs()] = 1.0
-    return mean.cpu(), cov.cpu()
+    def __init__(self) -> None:
+        self.statistics: list[Statistics] = []
+        self.local: list[Tensor] = []
 
+    def sweep(self, mixture: DPMixture, blocks: Blocks, n_rows: float) -> DPMixture:
+        """Go over all rows once; the first sweep moves the mixture at its end only."""
+        is_first = not self.statistics
+        if is_first:
+            for batch in batches(blocks, n_rows):
+                self.statistics.append(e_step(mixture, batch))
+            self.local = [mixture.local(statistics) for statistics in self.statistics]
+            return self._updated(mixture)
+        sums = mixture.sums
+        for i, batch in enumerate(batches(blocks, n_rows)):
+            new = e_step(mixture, batch)
+            self.local[i] = mixture.local(new)
+            sums = sums - self.statistics[i].sums + new.sums
+            self.statistics[i] = new
+            mixture = mixture.with_statistics(sums)
+        return self._updated(mixture)  # once more from the parts: differences gather rounding
 
-def _sample(blocks: Blocks, n_rows: int, seed: int) -> Tensor:
-    """At most `START_ROWS` rows drawn without replacement, in their order: (M, L)."""
-    if n_rows <= START_ROWS:
-        return torch.cat([z for z, _ in blocks])
-    chosen = np.random.default_rng(seed).choice(n_rows, START_ROWS, replace=False)
-    picked, first = [], 0
-    for z, _ in blocks:
-        inside = chosen[(chosen >= first) & (chosen < first + len(z))] - first
-        picked.append(z[torch.from_numpy(np.sort(inside)).to(z.device)])
-        first += len(z)
-    return torch.cat(picked)
+    def bound(self, mixture: DPMixture) -> Tensor:
+        """Evidence lower bound of all rows, () nats."""
+        return mixture.bound_from_local(sum(self.local, torch.zeros(())), self.total())
+
+    def total(self) -> Statistics:
+        """Statistics of all rows."""
+        total = self.statistics[0]
+        for statistics in self.statistics[1:]:
+            total = total + statistics
+        return total
+
+    def _updated(self, mixture: DPMixture) -> DPMixture:
+        total = self.total()
+        return mixture.with_statistics(total.sums).with_learned_tails(total)
 
 
 def _start(
     family: Family,
-    sample: Tensor,
+    sample: Block,
     reference: NormalWishart,
     n_components: int,
-    n_rows: int,
     alpha: float,
     seed: int,
 ) -> DPMixture:
-    """Mixture that answers to a short k-means of some of the rows, scaled up to all of them."""
+    """Mixture that answers to a short k-means of the sample."""
     scale = reference.Psi.reshape(len(reference.m), -1)  # unit variance for k-means
     sd = scale.diagonal() if scale.shape[1] > 1 else scale[:, 0]
-    white = (sample.double().cpu() / sd.sqrt()).numpy()
+    white = (sample.z.double().cpu() / sd.sqrt()).numpy()
+    weight = sample.weights().cpu()
     n_components = min(n_components, len(np.unique(white, axis=0)))
     # One thread: the order in which threads add up is not repeatable.
     with threadpool_limits(limits=1):
         means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed)
-        label = torch.from_numpy(means.fit_predict(white)).long()
-    resp = torch.nn.functional.one_hot(label, n_components).to(torch.float64)
-    features = family.features(sample.double()).cpu()
-    sums = resp.mT @ features * (n_rows / len(sample))
-    concentration = torch.tensor(alpha, dtype=torch.float64)
-    return DPMixture(family, reference, concentration, sums, rows_worth(n_rows))
+        label = torch.from_numpy(means.fit_predict(white, sample_weight=weight.numpy())).long()
+    resp = torch.nn.functional.one_hot(label, n_components) * weight[:, None]
+    sums = torch.zeros(n_components, family.n_statistics, dtype=torch.float64)
+    for part, some in zip(torch.split(resp, BLOCK_ROWS), sample.cut(), strict=True):
+        sums += part.mT @ family.features(some.z.double()).cpu()
+    return DPMixture(family, reference, torch.tensor(alpha, dtype=torch.float64), sums)

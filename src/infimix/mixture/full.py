@@ -15,56 +15,60 @@ from infimix.mixture.families import (
     NormalWishart,
     multidigamma,
     solve_degrees_of_freedom,
+    stack_features,
 )
 
 
 @final
 class FullCovariance(Family):
-    """Normal-Wishart components, :math:`P = 1 + L + L(L+1)/2` statistics a row."""
+    """Normal-Wishart components, :math:`P = 2 + L + L(L+1)/2` statistics a row."""
 
     name = "full"
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
         self._row, self._col = torch.tril_indices(n_features, n_features)
-        self._diagonal = (self._row == self._col).nonzero()[:, 0]
 
     @property
     def n_statistics(self) -> int:
         """P, length of t(z)."""
-        return 1 + self.n_features + len(self._row)
+        return 2 + self.n_features + len(self._row)
 
     def features(self, z: Tensor, var: Tensor | None = None) -> Tensor:
-        """(1, z, lower triangle of zz' + diag var): (N, L) -> (N, P)."""
-        square = z[:, self._row.to(z.device)] * z[:, self._col.to(z.device)]  # (N, L(L+1)/2)
+        """(1, z, lower triangle of zz' + diag var, 1): (N, L) -> (N, P)."""
+        zt = z.mT.contiguous()  # (L, N)
+        squares = [zt[i] * zt[: i + 1] for i in range(self.n_features)]  # row i of the triangle
         if var is not None:
-            square = square.index_add(1, self._diagonal.to(z.device), var)
-        return torch.cat([z.new_ones(len(z), 1), z, square], dim=1)
+            for square, variance in zip(squares, var.mT, strict=True):
+                square[-1] += variance
+        return stack_features(zt, squares)
 
     def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
         """q(mu_k, Lambda_k) after the statistics (K, P); Bishop eq. 10.60 to 10.63."""
-        n, s1, s2 = self._unpack(stats)
-        kappa = prior.kappa + n
+        w, s1, s2 = self._unpack(stats)
+        kappa = prior.kappa + w
         m = (prior.kappa * prior.m + s1) / kappa[..., None]
         Psi = prior.Psi + s2 + prior.kappa * _outer(prior.m) - kappa[..., None, None] * _outer(m)
         rounding = torch.finfo(Psi.dtype).eps * (prior.Psi + s2).diagonal(dim1=-2, dim2=-1)
         lift = (rounding - Psi.diagonal(dim1=-2, dim2=-1)).clamp_min(0)
-        return NormalWishart(m, kappa, prior.nu + n, _symmetric(Psi) + torch.diag_embed(lift))
+        nu = prior.nu + stats[..., 0]
+        return NormalWishart(m, kappa, nu, _symmetric(Psi) + torch.diag_embed(lift))
 
     def expected_natural(self, q: NormalWishart) -> Tensor:
         r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""
         precision = self._expected_precision(q)  # (K, L, L)
         linear = (precision @ q.m[..., None])[..., 0]  # (K, L)
-        constant = 0.5 * (
-            self._expected_log_det(q)
-            - self.n_features * LOG_2PI
-            - self.n_features / q.kappa
-            - (q.m * linear).sum(-1)
-        )
+        log_det = 0.5 * (self._expected_log_det(q) - self.n_features * LOG_2PI)
+        constant = -0.5 * (self.n_features / q.kappa + (q.m * linear).sum(-1))
         # zz' is symmetric: each pair off the diagonal stands once in `features`.
         times = 2.0 - (self._row == self._col).to(precision)
         quadratic = -0.5 * times * precision[..., self._row, self._col]
-        return torch.cat([constant[..., None], linear, quadratic], dim=-1)
+        return torch.cat([log_det[..., None], linear, quadratic, constant[..., None]], dim=-1)
+
+    def trace_of_precision(self, natural: Tensor) -> Tensor:
+        r"""Trace of :math:`E[\Lambda_k]`, (K,), from the expected natural parameters (K, P)."""
+        quadratic = natural[..., 1 + self.n_features : -1]
+        return -2 * quadratic[..., self._row == self._col].sum(-1)
 
     def log_normaliser(self, q: NormalWishart) -> Tensor:
         """Log of the integral of the unnormalised Normal-Wishart density, (K,) nats."""
@@ -112,12 +116,12 @@ class FullCovariance(Family):
         return NormalWishart(prior.m, kappa, nu, Psi)
 
     def _unpack(self, stats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(..., P) -> counts (...), first moments (..., L), second moments (..., L, L)."""
+        """(..., P) -> weights (...), first moments (..., L), second moments (..., L, L)."""
         L = self.n_features
         lower = stats.new_zeros(*stats.shape[:-1], L, L)
-        lower[..., self._row, self._col] = stats[..., 1 + L :]
+        lower[..., self._row, self._col] = stats[..., 1 + L : -1]
         second = lower + lower.mT - torch.diag_embed(lower.diagonal(dim1=-2, dim2=-1))
-        return stats[..., 0], stats[..., 1 : 1 + L], second
+        return stats[..., -1], stats[..., 1 : 1 + L], second
 
     def _expected_precision(self, q: NormalWishart) -> Tensor:
         r""":math:`E[\Lambda_k] = \nu_k \Psi_k^{-1}`, (K, L, L)."""

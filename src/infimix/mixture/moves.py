@@ -11,7 +11,8 @@ not pay (integrated completed likelihood: Biernacki, Celeux, Govaert 2000).
 Real clusters are not Gaussian, and with enough rows every evidence prefers more components without
 end. So :math:`\zeta S` stands for S: the rows are worth :math:`\zeta N = 80 N^{1/4}` of them
 (Miller and Dunson 2019 coarsen so; the root is ours: what more rows show of clusters grows,
-what they show of departures from the Gaussian should not decide).
+what they show of departures from the Gaussian should not decide), and for more than thirty
+components in proportion more, since each of them has to be seen.
 A component whose rows are together worth less than one keeps the weight of one: Gamma grows without
 end towards 0, which would pay for splinters of a row or two.
 """
@@ -19,6 +20,7 @@ end towards 0, which would pay for splinters of a row or two.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +29,7 @@ from torch import Tensor
 from infimix.mixture.dp import DPMixture
 
 ROWS_PER_ROOT = 80.0
+FEW_COMPONENTS = 30
 
 
 class Merge(NamedTuple):
@@ -38,9 +41,16 @@ class Merge(NamedTuple):
     gain: float
 
 
-def rows_worth(n_rows: float) -> float:
-    r""":math:`\zeta = \min(1, 80 N^{-3/4})`: what a row is worth as evidence for structure."""
-    return min(1.0, ROWS_PER_ROOT * math.pow(max(n_rows, 1.0), -3 / 4))
+def rows_worth(n_rows: float, n_components: int) -> float:
+    r""":math:`\zeta = \min(1, 80 N^{-3/4} \max(1, K / 30))`: what a row is worth."""
+    worth = ROWS_PER_ROOT * math.pow(max(n_rows, 1.0), -3 / 4)
+    return min(1.0, worth * max(1.0, n_components / FEW_COMPONENTS))
+
+
+def coarsen(mixture: DPMixture, caution: float = 1.0) -> DPMixture:
+    """Mixture whose rows are worth `caution` times what `rows_worth` says."""
+    zeta = caution * rows_worth(float(mixture.counts.sum()), mixture.n_components)
+    return replace(mixture, zeta=min(1.0, zeta))
 
 
 def log_partition_evidence(mixture: DPMixture) -> Tensor:
@@ -71,8 +81,13 @@ def merge(mixture: DPMixture, parent: int, child: int) -> DPMixture:
     return mixture.with_statistics(sums[keep])
 
 
-def merge_while_better(mixture: DPMixture) -> tuple[DPMixture, list[Merge]]:
-    """Merge the best pair as long as the coarsened log p(z, c) rises."""
+def merge_while_better(
+    mixture: DPMixture, caution: float | None = None
+) -> tuple[DPMixture, list[Merge]]:
+    """Merge the best pair as long as the coarsened log p(z, c) rises.
+
+    What a row is worth stays as it is, or follows `coarsen` after each merge if `caution` is given.
+    """
     path: list[Merge] = []
     while True:
         gains = merge_gains(mixture)
@@ -81,6 +96,7 @@ def merge_while_better(mixture: DPMixture) -> tuple[DPMixture, list[Merge]]:
         if gain <= 0:
             break
         mixture = merge(mixture, parent, child)
+        mixture = mixture if caution is None else coarsen(mixture, caution)
         path.append(Merge(mixture.n_components, parent, child, gain))
     return mixture, path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import torch
@@ -21,6 +22,7 @@ class MixtureState(nn.Module):
     sums: Tensor
     alpha: Tensor
     zeta: Tensor
+    inverse_dof: Tensor
 
     def __init__(self, family: Family, concentration: float) -> None:
         super().__init__()
@@ -30,6 +32,7 @@ class MixtureState(nn.Module):
         self.register_buffer("sums", eye.new_zeros(0, family.n_statistics))
         self.register_buffer("alpha", eye.new_tensor(concentration))
         self.register_buffer("zeta", eye.new_tensor(1.0))
+        self.register_buffer("inverse_dof", eye.new_tensor(0.0))
         for name, value in weak._asdict().items():
             self.register_buffer(f"prior_{name}", value)
             self.register_buffer(f"reference_{name}", value.clone())
@@ -44,8 +47,9 @@ class MixtureState(nn.Module):
 
     def load(self) -> DPMixture:
         """Mixture that the buffers hold."""
-        zeta = float(self.zeta)
-        return DPMixture(self.family, self._law("prior"), self.alpha, self.sums, zeta)
+        prior, zeta, inverse = self._law("prior"), float(self.zeta), float(self.inverse_dof)
+        dof = 1 / inverse if inverse > 0 else math.inf
+        return DPMixture(self.family, prior, self.alpha, self.sums, zeta, dof)
 
     def store(self, mixture: DPMixture, reference: NormalWishart | None = None) -> None:
         """Keep this mixture, on the device of the buffers."""
@@ -55,9 +59,9 @@ class MixtureState(nn.Module):
             for name, value in law._asdict().items():
                 setattr(self, f"{role}_{name}", value.to(device))
         self.zeta = self.zeta.new_tensor(mixture.zeta)
-        self.sums = mixture.sums.to(
-            device
-        )  # last: Ctrl-C before it leaves the number of components
+        self.inverse_dof = self.inverse_dof.new_tensor(1 / mixture.dof)
+        # Last: Ctrl-C before it leaves the number of components.
+        self.sums = mixture.sums.to(device)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -2,9 +2,10 @@ r"""The unified model: a variational autoencoder whose prior is a Dirichlet-proc
 
 .. math:: v_k \sim \mathrm{Beta}(1, \alpha), \; \pi = \mathrm{stick}(v), \;
           (\mu_k, \Lambda_k) \sim \text{Normal-Wishart}, \; c_n \sim \pi, \;
-          z_n \sim N(\mu_{c_n}, \Lambda_{c_n}^{-1}), \; x_n \sim p_\theta(x \mid z_n)
+          z_n \sim N(\mu_{c_n}, (u_n \Lambda_{c_n})^{-1}), \; x_n \sim p_\theta(x \mid z_n)
 
-with :math:`q(z_n) = N(m_\phi(x_n), \mathrm{diag}\,s_\phi^2(x_n))` and q(c), q(v), q(mu, Lambda) in
+with :math:`u_n \sim \mathrm{Gamma}(\omega/2, \omega/2)` for heavy tails and 1 without,
+:math:`q(z_n) = N(m_\phi(x_n), \mathrm{diag}\,s_\phi^2(x_n))` and q(c, u), q(v), q(mu, Lambda) in
 closed form. At the best q(c) the bound of all rows is
 
 .. math:: \sum_n \{ E_q\log p_\theta(x_n \mid z_n) + H[q(z_n)] + \log\sum_k e^{\rho_{nk}} \}
@@ -25,11 +26,11 @@ from torch.distributions import Distribution, Independent, Normal
 from infimix.distributions.likelihoods import Likelihood
 from infimix.errors import DivergedError
 from infimix.mixture import (
+    Block,
     DPMixture,
     FullCovariance,
     MixtureFit,
     MixtureState,
-    Statistics,
     fit_mixture,
     settle,
 )
@@ -52,6 +53,8 @@ class InfiniteMixtureModule(LatentMixtureModule):
         L.
     max_components : int
         Components that the mixture's starts begin with.
+    heavy_tails : bool
+        Whether components are Student's t, their degrees of freedom learned.
     concentration : float
         alpha of the Dirichlet process.
     n_restarts : int
@@ -72,6 +75,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         *,
         n_latent: int,
         max_components: int,
+        heavy_tails: bool,
         concentration: float,
         n_restarts: int,
         seed: int,
@@ -79,7 +83,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         super().__init__()
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.n_latent, self.max_components = n_latent, max_components
-        self.n_restarts, self.seed = n_restarts, seed
+        self.heavy_tails, self.n_restarts, self.seed = heavy_tails, n_restarts, seed
         self.state = MixtureState(FullCovariance(n_latent), concentration)
 
     @property
@@ -117,13 +121,11 @@ class InfiniteMixtureModule(LatentMixtureModule):
             return ElboTerms(reconstruction, entropy, none, none)
         mixture = self.mixture
         features = mixture.family.features(qz.mean, qz.variance)  # (N, P)
-        rho = mixture.log_joint(features)  # (N, K)
-        log_prior = rho.logsumexp(1)  # (N,)
+        explained = mixture.explain(features)
         with torch.no_grad():
-            sums = rho.softmax(1).to(mixture.sums).mT @ features.to(mixture.sums)  # (K, P)
-            statistics = Statistics(sums, log_prior.sum(dtype=sums.dtype))
+            statistics = mixture.gather(features, explained)
             kl_global = (mixture.kl() / mixture.counts.sum()).to(entropy).expand_as(entropy)
-        return ElboTerms(reconstruction, entropy, log_prior, kl_global, statistics)
+        return ElboTerms(reconstruction, entropy, explained.log_norm, kl_global, statistics)
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """Log p(x, z) - log q(z | x), (S, N) for noise (S, N, L)."""
@@ -149,7 +151,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             c = torch.multinomial(mixture.weights(), n, replacement=True, generator=generator)
         else:
             c = torch.full((n,), component, device=mixture.sums.device)
-        z = mixture.family.sample(mixture.components(), c, generator).float()
+        z = mixture.sample(c, generator).float()
         return self.likelihood.sample(self.decoder(z), None, generator), c
 
     def after_step(self, terms: ElboTerms) -> None:
@@ -170,7 +172,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
                 "The codes q(z | x) stopped being finite, so no mixture can be fitted to them: "
                 "lower learning_rate, or look for extreme values in X."
             )
-        blocks = [(part[:, 0], part[:, 1]) for part in torch.split(codes, 4096)]
+        blocks = [Block(part[:, 0], part[:, 1]) for part in torch.split(codes, 4096)]
         caution = self.CAUTION if self.training else 1.0
         if self.n_components == 0:
             fit = fit_mixture(
@@ -178,11 +180,13 @@ class InfiniteMixtureModule(LatentMixtureModule):
                 blocks,
                 rows.n_rows,
                 n_components=self.max_components,
+                max_components=None,  # codes that still move would be split into splinters
                 alpha=float(self.state.alpha),
                 n_restarts=self.n_restarts,
                 max_sweeps=self.SWEEPS,
                 tol=self.TOLERANCE,
                 seed=self.seed,
+                heavy_tails=self.heavy_tails,
                 caution=caution,
             )
         else:

@@ -1,4 +1,4 @@
-"""Rows on their way to the device: held there whole, or streamed from a memory map or CSR rows.
+"""Rows on their way to the device: held there whole, or streamed from a file or from CSR rows.
 
 Either way a batch is an index, never a Python loop over rows.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 
 BLOCK_ROWS, BLOCK_VALUES = 4096, 2**22  # a block has at most so many of either
 HELD_BYTES = 2**31  # float32 rows up to 2 GiB are held on the device
+HELD_SPARSE_BYTES = 2**29  # less for CSR rows, which may be many times smaller than dense ones
 
 
 class Rows(ABC):
@@ -83,11 +84,13 @@ def rows_on(X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device)
     Returns
     -------
     Rows
-        `StreamedRows` for memory maps, CSR rows and more than `HELD_BYTES`, else `HeldRows`.
+        `StreamedRows` for memory maps, for more than `HELD_BYTES`, and for CSR rows that would take
+        more than `HELD_SPARSE_BYTES`; else `HeldRows`.
     """
     n_bytes = 4 * X.shape[0] * X.shape[1]
     streamed = StreamedRows(X, offset, scale, device)
-    if is_memory_map(X) or sparse.issparse(X) or n_bytes > HELD_BYTES:
+    most = HELD_SPARSE_BYTES if sparse.issparse(X) else HELD_BYTES
+    if is_memory_map(X) or n_bytes > most:
         return streamed
     held = torch.empty(X.shape, device=device)
     for index in torch.split(torch.arange(X.shape[0]), streamed.block_rows):

@@ -1,0 +1,153 @@
+r"""Which components belong together: those with no valley of the density between them.
+
+One component need not be one cluster: a bent or skewed cluster takes several. Two components are
+two clusters if the rows themselves thin out between them. The rows of both are projected onto their
+discriminant direction :math:`(\Sigma_j + \Sigma_k)^{-1}(m_j - m_k)`; the depth of the valley is
+the log of the lower peak's density over the lowest density between the peaks, in nats. Single
+linkage of these depths is the tree of clusters (modes part at valleys: Ray and Lindsay 2005, Hennig
+2010).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
+from scipy.ndimage import gaussian_filter1d  # type: ignore[import-untyped]
+from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from infimix.mixture.births import most_probable
+from infimix.mixture.blocks import Block
+from infimix.mixture.dp import DPMixture
+
+VALLEY = 1.0  # nats: a valley of a third of the lower peak parts two clusters
+FAR = 6.0  # standard deviations, from where the normal formula stands for an empty histogram
+BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
+
+
+class Join(NamedTuple):
+    """One step of the tree: `child` and all that joined it went into `parent`."""
+
+    n_components: int  # after the step
+    parent: int
+    child: int
+    depth: float  # of the valley between them, nats
+
+
+def valley_depths(mixture: DPMixture, sample: Block) -> Tensor:
+    """Depth of the valley between each two components, (K, K) in nats, symmetric.
+
+    Parameters
+    ----------
+    mixture : DPMixture
+    sample : Block
+        Rows (M, L) that stand for all.
+    """
+    label, z = most_probable(mixture, sample).numpy(), sample.z.double().cpu().numpy()
+    weight = sample.weights().cpu().numpy()
+    q = mixture.components()
+    mean, cov = q.m.cpu().numpy(), mixture.family.covariance(q).cpu().numpy()
+    cov = cov if cov.ndim == 3 else cov[:, :, None] * np.eye(cov.shape[1])
+    K = mixture.n_components
+    mine = [label == k for k in range(K)]
+    depth = np.zeros((K, K))
+    for j in range(K):
+        for k in range(j):
+            delta = mean[j] - mean[k]
+            direction = np.linalg.solve(cov[j] + cov[k], delta)
+            apart = np.sqrt(2 * direction @ delta)  # in pooled standard deviations
+            if apart > FAR:
+                depth[j, k] = apart**2 / 8
+                continue
+            rows = [(z[mine[i]] - mean[k]) @ direction for i in (j, k)]
+            weights = [weight[mine[i]] for i in (j, k)]
+            depth[j, k] = min(_depth(rows, weights, float(direction @ delta)), FAR**2 / 8)
+    return torch.from_numpy(depth + depth.T)
+
+
+def _depth(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> float:
+    """Valley between the means at 0 and `length` of rows on a line, nats."""
+    n = min(len(part) for part in rows)
+    if n < 2 or length <= 0:
+        return 0.0
+    # Silverman's rule for the narrower of the two
+    width = 0.9 * min(float(part.std()) for part in rows) * n**-0.2
+    n_bins = int(np.clip(BINS_PER_WIDTH * length / max(width, 1e-12), 16, 2048))
+    step = length / n_bins
+    margin = int(np.ceil(4 * width / step))
+    edges = step * np.arange(-margin, n_bins + margin + 1)
+    counts, _ = np.histogram(np.concatenate(rows), edges, weights=np.concatenate(weights))
+    density = gaussian_filter1d(counts, width / step, mode="constant")[margin : margin + n_bins]
+    floor = 0.1 * density.max() / max(sum(len(part) for part in rows), 1)
+    log_density = np.log(density + floor)
+    top = int(log_density.argmax())
+    lowest = np.minimum.accumulate(log_density[: top + 1][::-1])[::-1]
+    lowest = np.concatenate([lowest, np.minimum.accumulate(log_density[top:])[1:]])
+    return float((log_density - lowest).max())
+
+
+def join_path(depths: Tensor, counts: Tensor) -> list[Join]:
+    """Tree of the components by single linkage: K - 1 steps, from the shallowest valley on.
+
+    Parameters
+    ----------
+    depths : Tensor of shape (K, K)
+        From `valley_depths`.
+    counts : Tensor of shape (K,)
+        The larger of two groups is the parent.
+    """
+    K = len(counts)
+    if K == 1:
+        return []
+    leader = {k: k for k in range(K)}  # of each cluster of the linkage
+    size = {k: float(counts[k]) for k in range(K)}
+    path = []
+    tree = linkage(squareform(depths.numpy(), checks=False), "single")
+    for step, (a, b, depth, _) in enumerate(tree):
+        parent, child = sorted((int(a), int(b)), key=lambda i: -size[i])
+        path.append(Join(K - 1 - step, leader[parent], leader[child], float(depth)))
+        leader[K + step], size[K + step] = leader[parent], size[parent] + size[child]
+    return path
+
+
+def groups_of(path: list[Join], weights: Tensor, n_groups: int) -> Tensor:
+    """Group of each component when the tree is cut at `n_groups`.
+
+    Parameters
+    ----------
+    path : list of Join
+        From `join_path`.
+    weights : Tensor of shape (K,)
+    n_groups : int
+
+    Returns
+    -------
+    Tensor of shape (K,)
+        In 0..n_groups - 1, in falling order of weight.
+    """
+    leader = np.arange(len(weights))
+    for join in path:
+        if join.n_components >= n_groups:
+            leader[leader == join.child] = join.parent
+    groups = torch.from_numpy(np.unique(leader, return_inverse=True)[1])
+    order = torch.argsort(one_hot(groups).to(weights).mT @ weights, descending=True, stable=True)
+    return torch.argsort(order)[groups]
+
+
+def group_moments(mixture: DPMixture, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (G,), means (G, L) and covariances (G, L, L) or (G, L) of groups (K,) of components.
+
+    Covariances are those of a row, spread between the components of a group included.
+    """
+    weights = mixture.weights()
+    member = one_hot(groups).to(weights) * weights[:, None]  # (K, G)
+    share = (member / member.sum(0)).mT  # (G, K)
+    means, cov = mixture.components().m, mixture.covariance()
+    centre = share @ means
+    delta = means - centre[groups]
+    between = delta[:, :, None] * delta[:, None] if cov.ndim == 3 else delta.square()
+    return member.sum(0), centre, torch.einsum("gk,k...->g...", share, cov + between)

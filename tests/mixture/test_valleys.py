@@ -1,0 +1,133 @@
+"""Valleys against densities that are known, the tree against SciPy's, groups against their rows."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import norm
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from infimix.mixture import (
+    VALLEY,
+    Block,
+    DPMixture,
+    Family,
+    group_moments,
+    groups_of,
+    join_path,
+    valley_depths,
+)
+from infimix.mixture.valleys import FAR
+
+
+def hard(family: Family, make_prior, groups: list[np.ndarray]) -> tuple[DPMixture, Block]:
+    """Mixture whose components hold groups of rows (n, 3), whole; and the rows."""
+    rows = [torch.from_numpy(group) for group in groups]
+    sums = torch.stack([family.features(part).sum(0) for part in rows])
+    prior = make_prior(family)._replace(m=torch.cat(rows).mean(0))
+    mixture = DPMixture(family, prior, torch.tensor(1.0, dtype=torch.float64), sums)
+    return mixture, Block(torch.cat(rows))
+
+
+def pair(distance: float, n: tuple[int, int] = (20_000, 20_000)) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(size=(size, 3)) for size in n]
+    groups[1][:, 0] += distance
+    return groups
+
+
+@pytest.mark.parametrize(("distance", "n"), [(3.0, (20_000, 20_000)), (4.0, (20_000, 2_000))])
+def test_depth_is_that_of_two_normal_densities(family: Family, make_prior, distance, n) -> None:
+    mixture, rows = hard(family, make_prior, pair(distance, n))
+    x = np.linspace(0, distance, 400)
+    log_density = np.log(n[0] * norm.pdf(x) + n[1] * norm.pdf(x - distance))
+    expected = min(log_density[0], log_density[-1]) - log_density.min()
+    depth = valley_depths(mixture, rows)
+    assert float(depth[0, 1]) == pytest.approx(expected, abs=0.25)
+    assert torch.equal(depth, depth.mT)
+    assert depth.diagonal().tolist() == [0, 0]
+
+
+def test_depth_rises_over_the_border_to_far_components(family: Family, make_prior) -> None:
+    depths = [
+        float(valley_depths(*hard(family, make_prior, pair(distance, (3000, 3000))))[0, 1])
+        for distance in (1.0, 2.5, 4.0, FAR - 0.3, FAR + 0.3, 12.0)
+    ]
+    assert depths == sorted(depths)
+    assert depths[0] < 0.2
+    assert depths[-1] == pytest.approx(12**2 / 8, rel=0.1)
+
+
+def test_a_cluster_cut_in_two_has_no_valley(family: Family, make_prior) -> None:
+    """Halves of a box, a normal cloud, a bent one; and a wide component around a narrow one."""
+    rng = np.random.default_rng(0)
+    box, cloud = rng.uniform(-1, 1, (4000, 3)), rng.normal(size=(4000, 3))
+    angle = rng.uniform(0, np.pi, 4000)
+    arc = np.stack([8 * np.cos(angle), 8 * np.sin(angle), 0 * angle], 1) + cloud
+    for rows in (box, cloud, arc):
+        left = rows[:, 0] < 0
+        depth = valley_depths(*hard(family, make_prior, [rows[left], rows[~left]]))
+        assert float(depth[0, 1]) < 0.6 * VALLEY
+    around = valley_depths(*hard(family, make_prior, [cloud, 6 * rng.normal(size=(1000, 3))]))
+    assert float(around[0, 1]) < 0.6 * VALLEY
+
+
+def test_weights_of_rows_deepen_a_valley_like_more_rows(family: Family, make_prior) -> None:
+    mixture, rows = hard(family, make_prior, pair(3.5, (4000, 4000)))
+    between = (rows.z[:, 0] - 1.75).abs() < 0.5
+    lighter = rows._replace(weight=torch.where(between, 0.1, 1.0))
+    depths = [float(valley_depths(mixture, block)[0, 1]) for block in (rows, lighter)]
+    assert depths[1] > depths[0] + 1
+
+
+@pytest.fixture
+def depths() -> Tensor:
+    """Symmetric, of eight components, no two alike."""
+    values = np.random.default_rng(4).uniform(0, 5, 28)
+    return torch.from_numpy(squareform(values))
+
+
+def test_path_is_single_linkage(depths: Tensor) -> None:
+    weights = torch.arange(8, 0, -1).double()
+    path = join_path(depths, weights)
+    assert [join.n_components for join in path] == [7, 6, 5, 4, 3, 2, 1]
+    tree = linkage(squareform(depths.numpy()), "single")
+    np.testing.assert_allclose([join.depth for join in path], tree[:, 2])
+    for n in range(1, 9):
+        groups = groups_of(path, weights, n)
+        assert sorted(set(groups.tolist())) == list(range(n))
+        expected = fcluster(tree, n, "maxclust")
+        assert adjusted_rand_score(expected, groups) == 1
+        mass = [float(weights[groups == g].sum()) for g in range(n)]
+        assert mass == sorted(mass, reverse=True)
+
+
+def test_parents_are_the_larger_group(depths: Tensor) -> None:
+    weights = torch.tensor([1.0, 9, 2, 8, 3, 7, 4, 6])
+    mass = {k: float(w) for k, w in enumerate(weights)}
+    for join in join_path(depths, weights):
+        assert mass[join.parent] >= mass[join.child]
+        mass[join.parent] += mass.pop(join.child)
+    assert list(mass.values()) == [40]
+
+
+def test_one_component_has_no_path() -> None:
+    assert join_path(torch.zeros(1, 1), torch.ones(1)) == []
+    assert groups_of([], torch.ones(1), 1).tolist() == [0]
+
+
+def test_moments_of_groups_are_those_of_their_rows(family: Family, make_prior) -> None:
+    rng = np.random.default_rng(2)
+    parts = [
+        rng.normal(size=(n, 3)) * s + m for n, s, m in ((4000, 1, 0), (2000, 2, 5), (900, 1, -9))
+    ]
+    mixture, _ = hard(family, make_prior, parts)
+    weights, means, cov = group_moments(mixture, torch.tensor([0, 0, 1]))
+    rows = np.concatenate(parts[:2])
+    np.testing.assert_allclose(weights, [6000 / 6900, 900 / 6900], rtol=1e-3)
+    np.testing.assert_allclose(means[0], rows.mean(0), atol=0.02)
+    expected = np.cov(rows.T)
+    expected = expected if family.name == "full" else expected.diagonal()
+    np.testing.assert_allclose(cov[0], expected, rtol=0.02, atol=0.02)
