@@ -27,6 +27,7 @@ from infimix.mixture import (
     FullCovariance,
     Join,
     MixtureState,
+    SphericalCovariance,
     Sweep,
     fit_mixture,
     group_moments,
@@ -38,7 +39,11 @@ from infimix.mixture import (
 )
 from infimix.training import Progress, rows_on
 
-FAMILIES: dict[str, type[Family]] = {"full": FullCovariance, "diag": DiagonalCovariance}
+FAMILIES: dict[str, type[Family]] = {
+    "full": FullCovariance,
+    "diag": DiagonalCovariance,
+    "spherical": SphericalCovariance,
+}
 BLOCK_VALUES = 2**22  # statistics looked at in one go
 
 
@@ -56,7 +61,7 @@ class DPGaussianMixture(MixtureEstimator):
     max_components : int or "auto", default="auto"
         Parts that the fit begins with and never exceeds; "auto" begins with 30 and splits as far
         as the rows ask for it.
-    covariance_type : {"full", "diag"}, default="full"
+    covariance_type : {"full", "diag", "spherical"}, default="full"
         Shape of the parts.
     heavy_tails : bool, default=True
         Whether parts are Student's t, their degrees of freedom learned; False leaves the plain
@@ -81,7 +86,7 @@ class DPGaussianMixture(MixtureEstimator):
     weights_ : ndarray of shape (K,)
         In falling order; they sum to 1.
     means_ : ndarray of shape (K, D)
-    covariances_ : ndarray of shape (K, D, D), or (K, D) for "diag"
+    covariances_ : ndarray of shape (K, D, D), or (K, D) for "diag" and "spherical"
         Of a component's rows, spread between its parts included.
     merge_path_ : list of Join
         How parts join to components: a record (n_components, parent, child, depth) for each step
@@ -174,6 +179,8 @@ class DPGaussianMixture(MixtureEstimator):
         n_start, seed = self._n_start(X.shape[0]), self._seed()
         kind = detect_kind(self._summarise(X), "real")
         self._offset, self._scale = kind.offset, kind.scale
+        if self.covariance_type == "spherical":  # spheres stay spheres
+            self._scale = np.full_like(self._scale, np.sqrt(np.mean(self._scale**2)))
         self.kind_sentence_ = kind.sentence
         state = self._empty_state()
         self.history_: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ from infimix.mixture.moves import (
     merge_while_better,
     rows_worth,
 )
+from infimix.mixture.spherical import SphericalCovariance
 from infimix.mixture.state import MixtureState
 from infimix.mixture.valleys import VALLEY, Join, group_moments, groups_of, join_path, valley_depths
 
@@ -33,6 +34,7 @@ __all__ = [
     "MixtureFit",
     "MixtureState",
     "NormalWishart",
+    "SphericalCovariance",
     "Statistics",
     "Sweep",
     "coarsen",

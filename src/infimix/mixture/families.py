@@ -34,13 +34,14 @@ class NormalWishart(NamedTuple):
     r"""Law :math:`N(\mu \mid m, (\kappa\Lambda)^{-1})\,W(\Lambda \mid \Psi^{-1}, \nu)`.
 
     Batch shape (...). The covariance of a component is about ``Psi / nu``. In the diagonal family
-    ``Psi`` is its diagonal and every feature has its own gamma law with ``nu`` degrees of freedom.
+    ``Psi`` is its diagonal and every feature has its own gamma law with ``nu`` degrees of freedom;
+    in the spherical one it is one number for all features.
     """
 
     m: Tensor  # (..., L)
     kappa: Tensor  # (...)
     nu: Tensor  # (...)
-    Psi: Tensor  # (..., L, L), diagonal family (..., L)
+    Psi: Tensor  # (..., L, L), diagonal family (..., L), spherical (..., 1)
 
 
 class Family(ABC):
@@ -101,7 +102,7 @@ class Family(ABC):
         """
 
     def covariance(self, q: NormalWishart) -> Tensor:
-        r"""Inverse of :math:`E[\Lambda_k]`, in the shape of ``q.Psi``."""
+        r"""Inverse of :math:`E[\Lambda_k]`, (..., L, L), or (..., L) where it is diagonal."""
         return q.Psi / q.nu.reshape(q.nu.shape + (1,) * (q.Psi.ndim - q.nu.ndim))
 
     def log_evidence(self, prior: NormalWishart, stats: Tensor) -> Tensor:

@@ -227,9 +227,9 @@ def _start(
     seed: int,
 ) -> DPMixture:
     """Mixture that answers to a short k-means of the sample."""
-    scale = reference.Psi.reshape(len(reference.m), -1)  # unit variance for k-means
-    sd = scale.diagonal() if scale.shape[1] > 1 else scale[:, 0]
-    white = (sample.z.double().cpu() / sd.sqrt()).numpy()
+    cov = family.covariance(reference)  # unit variance for k-means
+    variance = cov.diagonal() if cov.ndim == 2 else cov
+    white = (sample.z.double().cpu() / variance.sqrt()).numpy()
     weight = sample.weights().cpu()
     n_components = min(n_components, len(np.unique(white, axis=0)))
     # One thread: the order in which threads add up is not repeatable.
