@@ -7,16 +7,31 @@ from typing import final
 
 import torch
 
-from infimix.mixture import Block
+from infimix.mixture import (
+    Block,
+    DiagonalCovariance,
+    Family,
+    FullCovariance,
+    SphericalCovariance,
+)
 from infimix.training import Rows
+
+FAMILIES: dict[str, type[Family]] = {
+    "full": FullCovariance,
+    "diag": DiagonalCovariance,
+    "spherical": SphericalCovariance,
+}
+
+BLOCK_VALUES = 2**22  # statistics looked at in one go
 
 
 @final
 class ScaledBlocks:
-    """Re-iterable blocks of at most `size` rows, in a given precision."""
+    """Re-iterable blocks of rows in a given precision, for `n_statistics` numbers a row."""
 
-    def __init__(self, rows: Rows, size: int, dtype: torch.dtype) -> None:
-        self.rows, self.size, self.dtype = rows, size, dtype
+    def __init__(self, rows: Rows, n_statistics: int, dtype: torch.dtype) -> None:
+        self.rows, self.dtype = rows, dtype
+        self.size = max(1, BLOCK_VALUES // n_statistics)
 
     def __iter__(self) -> Iterator[Block]:
         """Begin again at the first row."""

@@ -18,16 +18,13 @@ from torch.nn.functional import one_hot
 
 from infimix.data import detect_kind
 from infimix.estimators.base import MixtureEstimator, like_input
-from infimix.estimators.blocks import ScaledBlocks
+from infimix.estimators.blocks import FAMILIES, ScaledBlocks
+from infimix.estimators.build import device_for, present_or_auto
 from infimix.mixture import (
     VALLEY,
-    DiagonalCovariance,
     DPMixture,
-    Family,
-    FullCovariance,
     Join,
     MixtureState,
-    SphericalCovariance,
     Sweep,
     fit_mixture,
     group_moments,
@@ -38,13 +35,6 @@ from infimix.mixture import (
     valley_depths,
 )
 from infimix.training import Progress, rows_on
-
-FAMILIES: dict[str, type[Family]] = {
-    "full": FullCovariance,
-    "diag": DiagonalCovariance,
-    "spherical": SphericalCovariance,
-}
-BLOCK_VALUES = 2**22  # statistics looked at in one go
 
 
 @final
@@ -74,6 +64,8 @@ class DPGaussianMixture(MixtureEstimator):
         Sweeps at most, after the start and after each round of merges.
     tol : float, default=1e-4
         A sweep that raises the bound by less, in nats per row, is the last.
+    device : str, default="auto"
+        "auto" takes CUDA if there is one.
     random_state : int, RandomState or None, default=None
         The same integer gives the same result.
     verbose : int, default=0
@@ -129,6 +121,7 @@ class DPGaussianMixture(MixtureEstimator):
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -143,6 +136,7 @@ class DPGaussianMixture(MixtureEstimator):
         n_init: int = 3,
         max_iter: int = 200,
         tol: float = 1e-4,
+        device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -153,6 +147,7 @@ class DPGaussianMixture(MixtureEstimator):
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -225,7 +220,7 @@ class DPGaussianMixture(MixtureEstimator):
         depths = valley_depths(fit.mixture, sample_rows(blocks, X.shape[0], seed))
         self.merge_path_ = join_path(depths, fit.mixture.counts)
         self._install(state, 1 + sum(join.depth >= VALLEY for join in self.merge_path_))
-        resp = responsibilities(self._mixture, self._blocks(X))
+        resp = responsibilities(self._mixture, self._blocks(X)).cpu()
         self._part_labels = resp.argmax(1).numpy()
         self.labels_ = self._grouped(resp).argmax(1).numpy()
         return self
@@ -244,7 +239,8 @@ class DPGaussianMixture(MixtureEstimator):
         """
         check_is_fitted(self)
         X = self._check(X, reset=False)
-        return like_input(self._grouped(responsibilities(self._mixture, self._blocks(X))), X)
+        resp = responsibilities(self._mixture, self._blocks(X)).cpu()
+        return like_input(self._grouped(resp), X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Mahalanobis distance to each component: to the mean of its nearest part.
@@ -349,10 +345,10 @@ class DPGaussianMixture(MixtureEstimator):
 
     def _blocks(self, X: Any, dtype: torch.dtype | None = None) -> ScaledBlocks:
         """Scaled rows of X, by default in its own precision."""
-        rows = rows_on(X, self._offset, self._scale, torch.device("cpu"))
-        n_statistics = FAMILIES[self.covariance_type](X.shape[1]).n_statistics
         own = torch.float32 if X.dtype == np.float32 else torch.float64
-        return ScaledBlocks(rows, max(1, BLOCK_VALUES // n_statistics), dtype or own)
+        rows = rows_on(X, self._offset, self._scale, device_for(self.device))
+        n_statistics = FAMILIES[self.covariance_type](X.shape[1]).n_statistics
+        return ScaledBlocks(rows, n_statistics, dtype or own)
 
     def _grouped(self, resp: Tensor) -> Tensor:
         """Responsibilities of the parts (N, parts) summed to those of the components (N, K)."""
@@ -391,6 +387,7 @@ class DPGaussianMixture(MixtureEstimator):
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._offset, self._scale = tensors.pop("offset").numpy(), tensors.pop("scale").numpy()
+        self.device = present_or_auto(self.device)
         self.converged_ = fitted["converged"]
         self.merge_path_ = [Join(*join) for join in fitted["merge_path"]]
         self._part_labels = tensors.pop("part_labels").numpy()

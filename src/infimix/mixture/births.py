@@ -79,10 +79,11 @@ def _pieces(
         chosen = np.random.default_rng(seed).choice(len(index), SPLIT_ROWS, replace=False)
         index = index[torch.from_numpy(np.sort(chosen))]
     rows = sample.take(index.to(sample.z.device))
+    z, weight = rows.z.double().cpu(), rows.weights().cpu()
+    var = None if rows.var is None else rows.var.double().cpu()
     cov = mixture.family.covariance(mixture.components())[k]
     sd = (cov.diagonal() if cov.ndim == 2 else cov).sqrt()
-    z, weight = rows.z.double(), rows.weights()
-    white = (z / sd).cpu().numpy()
+    white = (z / sd).numpy()
     n_pieces = min(most, len(index) // LEAST_ROWS, len(np.unique(white, axis=0)))
     if n_pieces < 2:
         return mixture.sums[k, None]
@@ -90,9 +91,8 @@ def _pieces(
         label = KMeans(n_pieces, n_init=1, random_state=seed).fit_predict(white)
     resp = one_hot(torch.from_numpy(label).long(), n_pieces).to(weight)
     weight = weight * (mixture.counts[k] / weight.sum())
-    features = mixture.family.features(z, None if rows.var is None else rows.var.double())
-    start = (resp.mT * weight) @ features
-    blocks = [Block(z, rows.var, weight)]
+    start = (resp.mT * weight) @ mixture.family.features(z, var)
+    blocks = [Block(z, var, weight)]
     # The prior of all components may be one of wide ones: then the pieces learn their own.
     for own in (replace(mixture, sums=start), replace(mixture, prior=reference, sums=start)):
         own = _settled(own, reference, blocks)

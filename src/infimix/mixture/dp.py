@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infimix.mixture import ranks
 from infimix.mixture.blocks import Block, Blocks
 from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.sticks import expected_log_weights, expected_weights, log_evidence_sticks
@@ -250,12 +251,12 @@ def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
     natural = mixture.expected_natural()
     zero = natural.new_zeros(())
     total = Statistics(torch.zeros_like(mixture.sums), zero, zero)
-    for block in blocks:
+    for block in map(ranks.share, blocks):
         features = _features(mixture.family, block, natural)
         explained = mixture.explain(features, natural)
         weight = None if block.weight is None else block.weight.to(features)
         total = total + mixture.gather(features, explained, weight)
-    return total
+    return Statistics(*(ranks.total(value) for value in vars(total).values()))
 
 
 def responsibilities(mixture: DPMixture, blocks: Blocks) -> Tensor:

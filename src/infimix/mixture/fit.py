@@ -21,6 +21,7 @@ from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
+from infimix.mixture import ranks
 from infimix.mixture.births import split
 from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, batches, moments, sample_rows
 from infimix.mixture.dp import DPMixture, Statistics, e_step
@@ -121,6 +122,7 @@ def fit_mixture(
         if best is None or attempt.bound > best.bound:
             best = attempt
     assert best is not None
+    best.mixture = best.mixture.with_statistics(ranks.same(best.mixture.sums))
     settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
     if max_components is not None:
         for round_ in range(SPLIT_ROUNDS):
@@ -128,6 +130,7 @@ def fit_mixture(
             best.mixture, n_splits = split(
                 best.mixture, reference, sample, max_components, seed + round_
             )
+            best.mixture = best.mixture.with_statistics(ranks.same(best.mixture.sums))
             if n_splits == 0:
                 break
     return settle_on(best, blocks)

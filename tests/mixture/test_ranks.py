@@ -1,0 +1,63 @@
+"""The same fit in one, two and four processes under torchrun."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = """
+import sys
+import numpy as np
+import torch.distributed as dist
+from infimix import DPGaussianMixture
+
+dist.init_process_group("gloo")
+X = np.load(sys.argv[1], mmap_mode="r")
+model = DPGaussianMixture(random_state=0).fit(X)
+out = f"{sys.argv[2]}/{dist.get_world_size()}-{dist.get_rank()}.npz"
+np.savez(out, labels=model.labels_, bound=model.lower_bound_, means=model.means_, n=model.n_iter_)
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+    """What each process of each run found, by "processes-rank"."""
+    folder = tmp_path_factory.mktemp("ranks")
+    rng = np.random.default_rng(0)
+    y = rng.integers(6, size=30_001)  # more than a sample, and not a multiple of anything
+    X = rng.standard_t(5, size=(len(y), 4)) + 12 * rng.normal(size=(6, 4))[y]
+    np.save(folder / "rows.npy", X.astype(np.float32))
+    (folder / "fit.py").write_text(SCRIPT, encoding="utf-8")
+    for n in (1, 2, 4):
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+        words = [*command, folder / "fit.py", folder / "rows.npy", folder]
+        subprocess.run(
+            [sys.executable, *map(str, words)],
+            check=True,
+            capture_output=True,
+            timeout=240,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    return {path.stem: dict(np.load(path)) for path in Path(folder).glob("*-*.npz")}
+
+
+def test_all_processes_end_with_one_mixture(fits: dict[str, dict[str, np.ndarray]]) -> None:
+    assert sorted(fits) == ["1-0", "2-0", "2-1", "4-0", "4-1", "4-2", "4-3"]
+    for name, found in fits.items():
+        first = fits[f"{name[0]}-0"]
+        np.testing.assert_array_equal(found["labels"], first["labels"])
+        assert found["bound"] == first["bound"]
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_several_processes_find_what_one_does(
+    fits: dict[str, dict[str, np.ndarray]], n: int
+) -> None:
+    one, several = fits["1-0"], fits[f"{n}-0"]
+    np.testing.assert_array_equal(several["labels"], one["labels"])
+    assert several["bound"] == pytest.approx(one["bound"], rel=1e-6)
+    np.testing.assert_allclose(several["means"], one["means"], rtol=1e-4, atol=1e-4)
