@@ -191,3 +191,19 @@ def test_more_clusters_than_the_fit_begins_with() -> None:
     assert model.n_components_ == 60
     assert adjusted_rand_score(y, model.labels_) > 0.999
     assert DPGaussianMixture(20, random_state=0).fit(X).n_components_ <= 20
+
+
+def test_a_weight_is_as_good_as_repeats() -> None:
+    rng = np.random.default_rng(0)
+    X, _ = make_blobs(400, n_features=3, centers=4, cluster_std=0.6, random_state=1)
+    weight = rng.integers(0, 4, 400)
+    weighted = DPGaussianMixture(random_state=0).fit(X, sample_weight=weight)
+    repeated = DPGaussianMixture(random_state=0).fit(np.repeat(X, weight, axis=0))
+    np.testing.assert_allclose(weighted.means_, repeated.means_, rtol=1e-6)
+    np.testing.assert_allclose(weighted.covariances_, repeated.covariances_, rtol=1e-6)
+    assert weighted.lower_bound_ == pytest.approx(repeated.lower_bound_)
+    np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X))
+    with pytest.raises(ValueError, match="sample_weight"):
+        DPGaussianMixture().fit(X, sample_weight=weight[:5])
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        DPGaussianMixture().fit(X, sample_weight=weight - 1.0)

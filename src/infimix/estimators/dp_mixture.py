@@ -12,7 +12,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -30,6 +30,7 @@ from infimix.mixture import (
     group_moments,
     groups_of,
     join_path,
+    moments,
     responsibilities,
     sample_rows,
     valley_depths,
@@ -69,7 +70,6 @@ class DPGaussianMixture(MixtureEstimator):
     random_state : int, RandomState or None, default=None
         The same integer gives the same result.
     verbose : int, default=0
-        1 shows progress.
 
     Attributes
     ----------
@@ -102,8 +102,6 @@ class DPGaussianMixture(MixtureEstimator):
     References
     ----------
     .. [1] Blei and Jordan, "Variational inference for Dirichlet process mixtures", 2006.
-    .. [2] Svensen and Bishop, "Robust Bayesian mixture modelling", 2005.
-    .. [3] Hennig, "Methods for merging Gaussian mixture components", 2010.
 
     Examples
     --------
@@ -151,7 +149,7 @@ class DPGaussianMixture(MixtureEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Find the components.
 
         Parameters
@@ -159,6 +157,8 @@ class DPGaussianMixture(MixtureEstimator):
         X : array-like, memory map or CSR matrix of shape (N, D)
             Finite numbers, at least two rows.
         y : ignored
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts; a weight of 2 is as good as the row twice.
 
         Returns
         -------
@@ -171,9 +171,17 @@ class DPGaussianMixture(MixtureEstimator):
         """
         self._validate_params()
         X = self._check(X, reset=True)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        n_rows = float(X.shape[0] if weight is None else weight.sum())
         n_start, seed = self._n_start(X.shape[0]), self._seed()
         kind = detect_kind(self._summarise(X), "real")
         self._offset, self._scale = kind.offset, kind.scale
+        if weight is not None:  # the weighted moments of columns that are scaled by their own
+            mean, cov = moments(self._blocks(X, weight))
+            self._offset = self._offset + mean.numpy() * self._scale
+            self._scale = self._scale * cov.diagonal().sqrt().numpy()
         if self.covariance_type == "spherical":  # spheres stay spheres
             self._scale = np.full_like(self._scale, np.sqrt(np.mean(self._scale**2)))
         self.kind_sentence_ = kind.sentence
@@ -182,17 +190,12 @@ class DPGaussianMixture(MixtureEstimator):
         with Progress(shown=self.verbose > 0, n_steps=None) as progress:
 
             def watch(sweep: Sweep) -> None:
-                record = {
-                    "epoch": len(self.history_),
-                    "phase": "mixture",
-                    "n_components": sweep.n_components,
-                    "bound": sweep.bound / X.shape[0] - self._log_jacobian,
-                    "valid_bound": None,
-                }
-                self.history_.append(record)
-                progress.show(record)
+                bound = sweep.bound / n_rows - self._log_jacobian
+                record = {"phase": "mixture", "n_components": sweep.n_components, "bound": bound}
+                self.history_.append({"epoch": len(self.history_), **record, "valid_bound": None})
+                progress.show(self.history_[-1])
 
-            blocks = self._blocks(X, torch.float32)
+            blocks = self._blocks(X, weight)
             fit = fit_mixture(
                 state.family,
                 blocks,
@@ -216,7 +219,7 @@ class DPGaussianMixture(MixtureEstimator):
             )
         state.store(fit.mixture, fit.reference)
         self.converged_, self.n_iter_ = fit.converged, len(fit.sweeps)
-        self.lower_bound_ = fit.bound / X.shape[0] - self._log_jacobian
+        self.lower_bound_ = fit.bound / n_rows - self._log_jacobian
         depths = valley_depths(fit.mixture, sample_rows(blocks, X.shape[0], seed))
         self.merge_path_ = join_path(depths, fit.mixture.counts)
         self._install(state, 1 + sum(join.depth >= VALLEY for join in self.merge_path_))
@@ -343,12 +346,12 @@ class DPGaussianMixture(MixtureEstimator):
         """Log of the volume of a unit of scaled data, nats."""
         return float(np.log(self._scale).sum())
 
-    def _blocks(self, X: Any, dtype: torch.dtype | None = None) -> ScaledBlocks:
-        """Scaled rows of X, by default in its own precision."""
-        own = torch.float32 if X.dtype == np.float32 else torch.float64
-        rows = rows_on(X, self._offset, self._scale, device_for(self.device))
+    def _blocks(self, X: Any, weight: np.ndarray | None = None) -> ScaledBlocks:
+        """Scaled rows of X, single precision if X is, else double."""
+        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        rows = rows_on(X, self._offset, self._scale, device_for(self.device), dtype)
         n_statistics = FAMILIES[self.covariance_type](X.shape[1]).n_statistics
-        return ScaledBlocks(rows, n_statistics, dtype or own)
+        return ScaledBlocks(rows, n_statistics, weight)
 
     def _grouped(self, resp: Tensor) -> Tensor:
         """Responsibilities of the parts (N, parts) summed to those of the components (N, K)."""

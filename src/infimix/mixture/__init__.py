@@ -1,7 +1,7 @@
 """Dirichlet-process Gaussian mixtures on additive statistics: no network, no labels, no files."""
 
 from infimix.mixture.births import most_probable, split
-from infimix.mixture.blocks import Block, Blocks, sample_rows
+from infimix.mixture.blocks import Block, Blocks, moments, sample_rows
 from infimix.mixture.diagonal import DiagonalCovariance
 from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
 from infimix.mixture.families import Family, NormalWishart
@@ -47,6 +47,7 @@ __all__ = [
     "merge",
     "merge_gains",
     "merge_while_better",
+    "moments",
     "most_probable",
     "responsibilities",
     "rows_worth",

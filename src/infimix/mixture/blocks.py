@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infimix.mixture.families import VARIANCE_FLOOR
+
 BLOCK_ROWS = 4096
 SAMPLE_ROWS = 20_000  # rows that starts, splits and valleys look at
 N_BATCHES = 8  # of a memoised sweep
@@ -63,9 +65,21 @@ def sample_rows(blocks: Blocks, n_rows: int, seed: int) -> Block:
         inside = chosen[(chosen >= first) & (chosen < first + len(block.z))] - first
         picked.append(block.take(torch.from_numpy(inside).to(block.z.device)))
         first += len(block.z)
-    z, weight = torch.cat([part.z for part in picked]), [part.weights() for part in picked]
+    z = torch.cat([part.z for part in picked])
+    weight = torch.cat([part.weights() for part in picked]) * (n_rows / len(chosen))
     var = [part.var for part in picked if part.var is not None]
-    return Block(z, torch.cat(var) if var else None, torch.cat(weight) * (n_rows / len(chosen)))
+    if var:
+        return Block(z, torch.cat(var), weight)
+    return _without_repeats(z, weight, is_weighted=picked[0].weight is not None)
+
+
+def _without_repeats(z: Tensor, weight: Tensor, *, is_weighted: bool) -> Block:
+    """Rows once each, with the weight of all their repeats: a weight is as good as repeats."""
+    rows, inverse = torch.unique(z, dim=0, return_inverse=True)
+    if len(rows) == len(z) and not is_weighted:
+        return Block(z, None, weight)
+    total = torch.zeros_like(rows[:, 0], dtype=weight.dtype).index_add_(0, inverse, weight)
+    return Block(rows[total > 0], None, total[total > 0])
 
 
 def batches(blocks: Blocks, n_rows: float) -> Iterator[list[Block]]:
@@ -97,4 +111,5 @@ def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
     cov /= total
     variance = cov.diagonal()
     variance[variance.sqrt() <= total * torch.finfo(cov.dtype).eps * mean.abs()] = 1.0
+    variance *= 1 + VARIANCE_FLOOR  # fewer rows than features leave no determinant but rounding
     return mean.cpu(), cov.cpu()

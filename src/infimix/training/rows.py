@@ -20,7 +20,7 @@ HELD_SPARSE_BYTES = 2**29  # less for CSR rows, which may be many times smaller 
 
 
 class Rows(ABC):
-    """N rows of D model inputs, (x - offset) / scale as float32."""
+    """N rows of D model inputs, (x - offset) / scale."""
 
     def __init__(self, n_rows: int, n_features: int) -> None:
         self.n_rows = n_rows
@@ -54,22 +54,36 @@ class HeldRows(Rows):
 class StreamedRows(Rows):
     """Rows that stay where they are; a batch at a time is read, scaled and sent to the device."""
 
-    def __init__(self, X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device) -> None:
+    def __init__(
+        self,
+        X: Any,
+        offset: np.ndarray,
+        scale: np.ndarray,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(*X.shape)
-        self.X, self.offset, self.scale, self.device = X, offset, scale, device
+        self.X, self.offset, self.scale = X, offset, scale
+        self.device, self.dtype = device, dtype
 
     def take(self, index: Tensor) -> Tensor:
         """See `Rows`; read in rising order, which a disk likes better."""
         order = torch.argsort(index)
         rows = self.X[index[order].numpy()]
         dense = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
-        scaled = ((dense - self.offset) / self.scale).astype(np.float32)
-        x = torch.empty(scaled.shape)
-        x[order] = torch.from_numpy(scaled)
+        scaled = torch.from_numpy((dense - self.offset) / self.scale).to(self.dtype)
+        x = torch.empty_like(scaled)
+        x[order] = scaled
         return x.to(self.device)
 
 
-def rows_on(X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device) -> Rows:
+def rows_on(
+    X: Any,
+    offset: np.ndarray,
+    scale: np.ndarray,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Rows:
     """Hold the rows of X (N, D) on the device if they fit there and are not kept on disk.
 
     Parameters
@@ -80,6 +94,8 @@ def rows_on(X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device)
         The model sees (x - offset) / scale.
     device : torch.device
         Where batches are used.
+    dtype : torch.dtype, default=torch.float32
+        Their precision.
 
     Returns
     -------
@@ -87,12 +103,12 @@ def rows_on(X: Any, offset: np.ndarray, scale: np.ndarray, device: torch.device)
         `StreamedRows` for memory maps, for more than `HELD_BYTES`, and for CSR rows that would take
         more than `HELD_SPARSE_BYTES`; else `HeldRows`.
     """
-    n_bytes = 4 * X.shape[0] * X.shape[1]
-    streamed = StreamedRows(X, offset, scale, device)
+    n_bytes = dtype.itemsize * X.shape[0] * X.shape[1]
+    streamed = StreamedRows(X, offset, scale, device, dtype)
     most = HELD_SPARSE_BYTES if sparse.issparse(X) else HELD_BYTES
     if is_memory_map(X) or n_bytes > most:
         return streamed
-    held = torch.empty(X.shape, device=device)
+    held = torch.empty(X.shape, device=device, dtype=dtype)
     for index in torch.split(torch.arange(X.shape[0]), streamed.block_rows):
         held[index] = streamed.take(index)
     return HeldRows(held)
