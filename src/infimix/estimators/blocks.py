@@ -23,7 +23,7 @@ FAMILIES: dict[str, type[Family]] = {
     "spherical": SphericalCovariance,
 }
 
-BLOCK_VALUES = 2**22  # statistics looked at in one go
+BLOCK_VALUES, BLOCK_ROWS = 2**21, 2**15  # statistics and rows looked at in one go, at most
 
 
 @final
@@ -33,14 +33,10 @@ class ScaledBlocks:
     def __init__(self, rows: Rows, n_statistics: int, weight: np.ndarray | None = None) -> None:
         self.rows = rows
         self.weight = None if weight is None else torch.from_numpy(weight)
-        self.size = max(1, BLOCK_VALUES // n_statistics)
+        self.size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_statistics))
 
     def __iter__(self) -> Iterator[Block]:
         """Begin again at the first row."""
-        first = 0
-        for x in self.rows.blocks():
-            for part in x.split(self.size):
-                rows = slice(first, first + len(part))
-                weight = None if self.weight is None else self.weight[rows].to(part.device)
-                yield Block(part, None, weight)
-                first += len(part)
+        for index in torch.split(torch.arange(self.rows.n_rows), self.size):
+            x = self.rows.take(index)
+            yield Block(x, None, None if self.weight is None else self.weight[index].to(x.device))
