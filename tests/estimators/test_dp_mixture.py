@@ -205,5 +205,5 @@ def test_a_weight_is_as_good_as_repeats() -> None:
     np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X))
     with pytest.raises(ValueError, match="sample_weight"):
         DPGaussianMixture().fit(X, sample_weight=weight[:5])
-    with pytest.raises(ValueError, match="[Nn]egative"):
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
         DPGaussianMixture().fit(X, sample_weight=weight - 1.0)
