@@ -4,11 +4,16 @@ The names below are imported when they are first used, so that ``import infimix`
 ``infimix --help`` do not wait for torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from infimix.estimators import DPGaussianMixture, InfiniteMixtureVAE, load
+
+# Threads that wait must sleep: spinning makes small networks many times slower on a busy machine.
+# Read when torch is loaded, so it has no effect on a program that has loaded it before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["DPGaussianMixture", "InfiniteMixtureVAE", "__version__", "load"]

@@ -125,8 +125,12 @@ def fit_mixture(
     best.mixture = best.mixture.with_statistics(ranks.same(best.mixture.sums))
     settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
     if max_components is not None:
+        seen: set[int] = set()
         for round_ in range(SPLIT_ROUNDS):
             settle_on(best, sampled)
+            if best.mixture.n_components in seen:
+                break  # merges undo what splits do
+            seen.add(best.mixture.n_components)
             best.mixture, n_splits = split(
                 best.mixture, reference, sample, max_components, seed + round_
             )

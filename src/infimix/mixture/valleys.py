@@ -26,6 +26,7 @@ from infimix.mixture.dp import DPMixture
 
 VALLEY = 1.0  # nats: a valley of a third of the lower peak parts two clusters
 FAR = 6.0  # standard deviations, from where the normal formula stands for an empty histogram
+NO_PEAK_ROWS = 2.0
 BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
 
 
@@ -82,8 +83,9 @@ def _depth(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> 
     edges = step * np.arange(-margin, n_bins + margin + 1)
     counts, _ = np.histogram(np.concatenate(rows), edges, weights=np.concatenate(weights))
     density = gaussian_filter1d(counts, width / step, mode="constant")[margin : margin + n_bins]
-    floor = 0.1 * density.max() / max(sum(len(part) for part in rows), 1)
-    log_density = np.log(density + floor)
+    # Two rows, each a bump of this width, are no peak and their absence is no valley.
+    one = np.concatenate(weights).mean() / (max(width / step, 0.4) * np.sqrt(2 * np.pi))
+    log_density = np.log(density + NO_PEAK_ROWS * one)
     top = int(log_density.argmax())
     lowest = np.minimum.accumulate(log_density[: top + 1][::-1])[::-1]
     lowest = np.concatenate([lowest, np.minimum.accumulate(log_density[top:])[1:]])
