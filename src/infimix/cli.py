@@ -4,7 +4,6 @@ Each verb is a few calls into the library, imported when the verb runs, so that 
 wait for torch. What the user got wrong is said in one line on stderr.
 """
 
-import shutil
 import sys
 import time
 import traceback
@@ -26,16 +25,6 @@ INTERRUPTED = 130  # as shells report a program ended by Ctrl-C
 
 # Besides what numpy, scikit-learn and infimix.errors derive from these, usage errors of typer.
 USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, typer.TyperException)
-
-RUN_FILES = (
-    "config.json",
-    "weights.safetensors",
-    "history.jsonl",
-    "metrics.json",
-    "summary.npz",
-    "report.html",
-    "checkpoints",
-)
 
 app = typer.Typer(
     name="infimix",
@@ -63,7 +52,7 @@ Label = Annotated[
     typer.Option(
         metavar="NAME",
         help="Where a file has labels: a column, an array of an .npz, a file, or folder. "
-        "They are kept out of the data and used for scores only.",
+        "They are kept out of the data and used for scores only. A run remembers the column.",
     ),
 ]
 Split = Annotated[
@@ -118,6 +107,7 @@ def fit(
     from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND
     from infimix.evaluation import summarise
     from infimix.report import write_report
+    from infimix.report.run_directory import remove_run
 
     console = _console(quiet=quiet)
     _check_run_is_free(out, resume=resume, force=force)
@@ -146,7 +136,7 @@ def fit(
         likelihood = LIKELIHOOD_OF_KIND[found.name].replace("_", " ")
         console.print(f"{found.sentence}, likelihood {likelihood}", soft_wrap=True)
     if force:
-        _remove_run(out)
+        remove_run(out)
 
     start = time.perf_counter()
     estimator.fit(dataset.X)
@@ -233,7 +223,7 @@ def sample(
     from infimix.estimators import load
 
     check_type(out, (*TABLE_TYPES, ".png"))
-    summary = _summary(run)
+    _, summary = _facts(run)
     if out.suffix == ".png" and "image_shape" not in summary:
         raise ValueError(f"{run} was not fitted on images, so {out} cannot be drawn; use .npy.")
     X, drawn_from = load(run).sample(n, component=component)  # (n, D), (n,)
@@ -319,22 +309,21 @@ def _console(*, quiet: bool = False) -> Console:
 
 def _check_run_is_free(out: Path, *, resume: bool, force: bool) -> None:
     """Refuse to write over a run that nobody said to continue or to replace."""
+    from infimix.report.run_directory import RUN_FILES
+
+    is_there = any((out / name).exists() for name in RUN_FILES)
     if resume and force:
         raise ValueError("--resume continues a run and --force replaces it; give one of them.")
-    if not resume and not force and any((out / name).exists() for name in RUN_FILES):
+    if resume and is_there and not any((out / "checkpoints").glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{out} holds a run but no checkpoint to continue from; replace it with --force, or "
+            "name another folder with --out."
+        )
+    if not resume and not force and is_there:
         raise FileExistsError(
             f"{out} holds a run already; continue it with --resume, replace it with --force, or "
             "name another folder with --out."
         )
-
-
-def _remove_run(out: Path) -> None:
-    """Remove the files of a run, and nothing else that lies in its folder."""
-    for name in RUN_FILES:
-        if (out / name).is_dir():
-            shutil.rmtree(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
 
 
 def _load_with_test(data: str, label: str | None) -> "tuple[Dataset, Dataset | None]":
@@ -346,11 +335,17 @@ def _load_with_test(data: str, label: str | None) -> "tuple[Dataset, Dataset | N
 
 
 def _load_both(run: Path, data: str, label: str | None, split: str) -> "tuple[Any, Dataset]":
-    """Fitted estimator of a run directory, and rows to use it on."""
+    """Fitted estimator of a run, and rows for it: labels and order of the columns as in the fit."""
+    from infimix.data import has_column
     from infimix.data import load as load_data
     from infimix.estimators import load
 
-    return load(run), load_data(data, split=split, label=label)
+    model, (metrics, summary) = load(run), _facts(run)
+    if label is None and (known := metrics.get("label")) and has_column(data, known):
+        label = known
+    dataset = load_data(data, split=split, label=label)
+    names = getattr(model, "feature_names_in_", summary.get("feature_names"))
+    return model, dataset if names is None else dataset.with_columns(names.tolist())
 
 
 def _estimator(model: str, asked: dict[str, tuple[str, Any]]) -> Any:
@@ -392,8 +387,11 @@ def _print_scores(console: Console, scores: dict[str, dict[str, float]]) -> None
     console.print("The labels were used for these scores only, not for the fit.")
 
 
-def _summary(run: Path) -> dict[str, np.ndarray]:
-    """Arrays that a fit by the command left in its run directory; none for a bare saved model."""
+def _facts(run: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Metrics and arrays that a fit by the command has left; none for a bare saved model."""
     from infimix.report.run_directory import read_run_directory
 
-    return read_run_directory(run).summary if (run / "summary.npz").is_file() else {}
+    if not (run / "summary.npz").is_file():
+        return {}, {}
+    found = read_run_directory(run)
+    return found.metrics, found.summary

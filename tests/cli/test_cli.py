@@ -1,7 +1,5 @@
 """The command: exit codes, one-line errors, and files that agree with the library."""
 
-import contextlib
-import io
 import json
 import os
 import shlex
@@ -19,7 +17,6 @@ import pandas as pd
 import pytest
 import typer
 from PIL import Image
-from sklearn.datasets import load_digits, make_blobs
 
 import infimix
 from infimix.cli import app, main
@@ -29,43 +26,6 @@ RUN_LAYOUT = frozenset(
 )
 VERBS = ["demo", "fit", "predict", "embed", "score", "sample", "report", "data list", "data get"]
 INTERRUPT_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three separated blobs as a .csv with a column of labels."""
-    X, y = make_blobs(150, centers=[[0, 0], [20, 0], [0, 20]], random_state=0)
-    path = tmp_path_factory.mktemp("data") / "flowers.csv"
-    frame = pd.DataFrame({"length": X[:, 0], "kind": [f"kind {c}" for c in y], "width": X[:, 1]})
-    frame.to_csv(path, index=False)
-    return path
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few digits as images, without labels."""
-    path = tmp_path_factory.mktemp("data") / "images.npy"
-    np.save(path, load_digits().images[:200].astype(np.uint8))
-    return path
-
-
-@pytest.fixture(scope="module")
-def table_run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run directory of the mixture alone on the table; read only."""
-    out = tmp_path_factory.mktemp("runs") / "table"
-    words = ["fit", str(table), "--label", "kind", "--model", "dpgmm", "--out", str(out)]
-    assert main([*words, "--quiet"]) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def image_fit(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Run directory of the autoencoder on the images, and what the fit printed; read only."""
-    out = tmp_path_factory.mktemp("runs") / "images"
-    words = ["fit", str(images), "--max-epochs", "1", "--latent", "3", "--kind", "real"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main([*words, "--out", str(out)]) == 0
-    return out, printed.getvalue()
 
 
 def values_of(table: Path) -> np.ndarray:

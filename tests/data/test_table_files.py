@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from infimix.data import load
+from infimix.data import has_column, load
 from infimix.data.tables import FLOAT32_SHIFT, _narrow
 from infimix.errors import DataFileError
 
@@ -54,6 +54,57 @@ def test_compressed_and_with_a_byte_order_mark(table):
     assert table(gzip.compress(text), name="t.csv.gz").feature_names == ("a", "b")
 
 
+def test_columns_are_put_in_the_order_of_their_names(table):
+    rows = table("c,a,b\n3,1,2\n6,4,5\n").with_columns(["a", "b", "c"])
+    np.testing.assert_array_equal(rows.X, [[1, 2, 3], [4, 5, 6]])
+    assert rows.feature_names == ("a", "b", "c")
+    bare = table("1,2\n3,4\n")
+    assert bare.with_columns(["b", "a"]) is bare
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b", "c"], r"in any order; it lacks 'c'; rename"),
+        (["a"], "it has 'b' besides; rename"),
+        (["a", "x"], "it lacks 'x' and has 'b' besides; rename"),
+        (
+            [f"x{i}" for i in range(7)],
+            r"lacks 'x0', .*'x4', \.\.\. \(7 in all\) and has 'a', 'b' besides;",
+        ),
+        (["b", "a", "a"], "names that repeat"),
+    ],
+)
+def test_other_columns_are_named(table, names, message):
+    with pytest.raises(ValueError, match=rf"table\.csv must have the columns .*{message}"):
+        table("a,b\n1,2\n3,4\n").with_columns(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("age, kind\n1,x\n", ["age", "kind"]),
+        (";age;kind\nr;1;x\n", ["age", "kind"]),
+        ("1,2,3\n", ["0", "1", "2"]),
+        ("\n", []),
+    ],
+)
+def test_the_names_of_columns_are_known_before_the_rows_are_read(tmp_path, text, found):
+    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for path in (tmp_path / "t.csv", tmp_path / "t.csv.gz"):
+        asked = ("age", "kind", "0", "1", "2", "3")
+        assert [name for name in asked if has_column(path, name)] == found
+
+
+def test_what_is_no_table_has_no_columns(tmp_path):
+    (tmp_path / "damaged.csv.gz").write_bytes(b"kind")
+    (tmp_path / "damaged.parquet").write_bytes(b"kind")
+    (tmp_path / "rows.npy").write_bytes(b"kind")
+    for path in (*tmp_path.iterdir(), tmp_path, tmp_path / "nothing.csv", "digits"):
+        assert not has_column(path, "kind")
+
+
 def test_truth_values_are_numbers(table):
     np.testing.assert_array_equal(table("a,b\nTrue,1\nFalse,2\n").X, [[1, 1], [0, 2]])
 
@@ -64,7 +115,7 @@ def test_truth_values_are_numbers(table):
         (
             "a,city\n1,Rome\n2,Oslo\n",
             None,
-            r"Column 'city' .* not numeric \('Rome' in row 0.*label=",
+            r"Column 'city' .* not numeric \('Rome' in row 0.*--label city, .* label='city'\)",
         ),
         ("a,b\n1,2\n2,?\n", None, r"Column 'b' .* \('\?' in row 1"),
         ("a,day\n1,2024-01-01\n", None, "Column 'day' .* not numeric"),
@@ -105,6 +156,8 @@ def test_parquet(tmp_path):
     np.testing.assert_array_equal(rows.X, [[2, 1.5], [3, 2.5]])
     assert rows.feature_names == ("a", "b")
     assert (rows.y.tolist(), rows.label_names) == ([1, 0], ("x", "y"))
+    assert has_column(path, "kind")
+    assert not has_column(path, "c")
     with pytest.raises(ValueError, match=r"Column 'kind' of .* not numeric"):
         load(path)
     path.write_bytes(path.read_bytes()[:-10])

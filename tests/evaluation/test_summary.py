@@ -90,6 +90,11 @@ def test_metrics_say_what_the_estimator_says(tmp_path, dataset):
     }
 
 
+def test_the_name_of_the_labels_is_kept(tmp_path, dataset):
+    told = replace(dataset, label="species")
+    assert summarise(Mixture(dataset.X), told, tmp_path)["label"] == "species"
+
+
 def test_without_labels_there_are_no_scores(tmp_path, dataset):
     bare = replace(dataset, y=None, label_names=None)
     metrics = summarise(Mixture(dataset.X), bare, tmp_path, test=bare)
@@ -177,8 +182,22 @@ def test_a_memory_map_is_read_only_where_it_is_looked_at(tmp_path, dataset):
     assert estimator.largest_block <= 1024
     np.testing.assert_allclose(summary["embedding"], X[summary["row"]] @ LOADINGS, rtol=1e-4)
     assert abs(summary["row"].mean() - 4500) < 100  # drawn from everywhere
-    shown = [summary["row"][summary["component"] == k][: 6 - (k > 0)] for k in range(K)]
-    assert np.array_equal(summary["x"], X[np.concatenate(shown)])
+    row_of = {X[row].tobytes(): row for row in summary["row"]}
+    shown = [row_of[x.tobytes()] for x in summary["x"]]  # KeyError for a row that is not kept
+    assert np.bincount(estimator.labels_[shown]).tolist() == [6, 5, 5]
+
+
+def test_reconstructions_are_drawn_from_all_rows_of_a_component(tmp_path, dataset):
+    """The first rows of a file that is sorted by class show one class only."""
+    y = np.repeat([0, 1, 2], 400)
+    X = (CENTRES[y] + np.tile(np.linspace(0, 1, 400), 3)[:, None]).astype(np.float32)
+    summarise(Autoencoder(X), replace(dataset, X=X, y=y), tmp_path)
+    x = stored(tmp_path)["x"].astype(np.float64)
+    place = (x - CENTRES[Autoencoder(x).labels_]).mean(axis=1)  # of the row in its class: 0..1
+    for k, n in enumerate((6, 5, 5)):
+        own = place[Autoencoder(x).labels_ == k]
+        assert len(set(own.round(4))) == n
+        assert own.max() - own.min() > 0.4
 
 
 def test_sparse_rows_stay_sparse(tmp_path, dataset, monkeypatch):

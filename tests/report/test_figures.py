@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from infimix.report.figures import COLOURS, component_style, latent_map, project, sizes_plot
+from infimix.report.figures import (
+    COLOURS,
+    component_style,
+    components_plot,
+    latent_map,
+    project,
+    sizes_plot,
+)
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 COLOUR_BLINDNESS = {
@@ -43,10 +50,24 @@ def summary_of(n_rows, n_latent=3, n_components=2):
     }
 
 
+def nearest(colours, kind="none"):
+    """Distance of the two colours that look most alike."""
+    seen = [lab(COLOUR_BLINDNESS[kind] @ linear_rgb(colour)) for colour in colours]
+    return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
+
+
+def test_24_components_have_colours_that_look_different():
+    colours = [component_style(k)[0] for k in range(24)]
+    assert nearest(colours) > 20  # the three palettes of 24 and more in plotly: 24 to 26
+
+
 @pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
-def test_colours_stay_apart_for_colour_blind_eyes(kind):
-    seen = [lab(COLOUR_BLINDNESS[kind] @ linear_rgb(colour)) for colour in COLOURS]
-    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
+def test_colours_of_one_shape_stay_apart_for_colour_blind_eyes(kind):
+    styles = [component_style(k) for k in range(28)]
+    for shape in {symbol for _, symbol in styles}:
+        colours = [colour for colour, symbol in styles if symbol == shape]
+        assert len(colours) == 7
+        assert nearest(colours, kind) > 15
 
 
 @pytest.mark.parametrize("paper", ["#ffffff", "#1c2024"])
@@ -54,9 +75,17 @@ def test_colours_can_be_seen_on_light_and_dark_paper(paper):
     assert min(contrast(colour, paper) for colour in COLOURS) > 2
 
 
-def test_more_than_fifty_components_look_different():
-    assert len({component_style(k) for k in range(56)}) == 56
-    assert component_style(0) == component_style(56)
+def test_more_than_a_hundred_components_look_different():
+    assert len({component_style(k) for k in range(168)}) == 168
+    assert component_style(0) == component_style(168)
+
+
+@pytest.mark.parametrize(("n_components", "is_said"), [(8, True), (16, False)])
+def test_components_merged_after_the_last_epoch_are_told(n_components, is_said):
+    history = [{"epoch": e, "phase": "joint", "n_components": K} for e, K in enumerate((30, 16))]
+    plot = components_plot(history, n_components)
+    assert (f"16 → {n_components} components" in plot.caption) == is_said
+    assert (f"ends with {n_components}" in plot.alt) == is_said
 
 
 def test_up_to_two_dimensions_are_shown_as_they_are():

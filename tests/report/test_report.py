@@ -136,7 +136,8 @@ def test_table_of_components_is_sorted_by_size(make_run):
 
 
 def test_phases_have_curves_of_their_own_scale(make_run):
-    plots = page_of(make_run()).plots
+    page = page_of(make_run())
+    plots = page.plots
     warm_up, joint = plots["bound-0"]["data"], plots["bound-1"]["data"]
     assert [trace["name"] for trace in joint] == ["train", "validation"]
     assert (joint[0]["x"], joint[0]["y"]) == ([2, 3], [-20.25, -19.75])
@@ -144,6 +145,7 @@ def test_phases_have_curves_of_their_own_scale(make_run):
     assert (warm_up[1]["x"], warm_up[1]["y"]) == ([1], [-201.0])  # none was measured at epoch 0
     number = plots["n-components"]
     assert (number["data"][0]["x"], number["data"][0]["y"]) == ([2, 3], [9, 4])
+    assert page.text.count("merging as far as the evidence asks: 4 → 3 components.") == 1
     shaded = number["layout"]["shapes"][0]
     assert (shaded["x0"], shaded["x1"]) == (-0.5, 1.5)
 

@@ -148,10 +148,47 @@ def test_another_run_is_not_resumed(train: Train, config: TrainConfig, tmp_path:
         train(config, tmp_path, run={"n_rows": 61, "image_shape": (2, 2)}, resume=True)
 
 
-def test_checkpoints_keep_their_distance(train: Train, config: TrainConfig, tmp_path: Path) -> None:
-    train(replace(config, checkpoint_seconds=3600.0), tmp_path)
-    assert not (tmp_path / "checkpoints").exists()
+@pytest.fixture
+def seldom(config: TrainConfig) -> TrainConfig:
+    """No second checkpoint by the clock."""
+    return replace(config, checkpoint_seconds=3600.0)
+
+
+def test_checkpoints_keep_their_distance(train: Train, seldom: TrainConfig, tmp_path: Path) -> None:
+    """But the first epoch and the last have one, so that there is always one to resume from."""
+    train(seldom, tmp_path)
+    kept = sorted(path.stem for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["000001", f"{N_EPOCHS:06d}"]
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == N_EPOCHS
+
+
+@pytest.mark.parametrize("n_epochs", [1, 5])
+def test_a_short_run_is_resumed_from_its_first_epoch_and_checked(
+    train: Train, seldom: TrainConfig, whole: Any, tmp_path: Path, n_epochs: int
+) -> None:
+    with pytest.raises(KilledError):
+        train(seldom, tmp_path, run={"n_rows": 60}, watch=kill_after(n_epochs))
+    assert load_last_checkpoint(tmp_path / "checkpoints").facts["epoch"] == 1
+    with pytest.raises(ValueError, match="n_rows=60 and this fit has n_rows=61"):
+        train(seldom, tmp_path, run={"n_rows": 61}, resume=True)
+    assert_same_end(train(seldom, tmp_path, run={"n_rows": 60}, resume=True), whole)
+
+
+@pytest.mark.parametrize("patience", [1, 20])
+def test_a_finished_run_is_not_trained_again(
+    train: Train, seldom: TrainConfig, tmp_path: Path, patience: int
+) -> None:
+    """Whether it came to its last epoch or stopped early."""
+    config, bounds = replace(seldom, patience=patience), [9.0, 3.0, 2.0, 2.9, 8.0]
+    train(config, tmp_path, Scripted(bounds))
+    files = list((tmp_path / "checkpoints").iterdir())
+    written = {path: path.stat().st_mtime_ns for path in files}
+    module, n_steps = Scripted(bounds), []
+    module.after_step = n_steps.append
+    state = train(config, tmp_path, module, resume=True).state
+    assert not n_steps
+    assert len(state.history) == (7 if patience == 1 else N_EPOCHS)
+    assert {path: path.stat().st_mtime_ns for path in files} == written
 
 
 @pytest.mark.parametrize(("epoch", "n_components"), [(1, 0), (4, 1)])

@@ -10,7 +10,7 @@ from infimix.data.idx import is_idx
 from infimix.data.images import read_images
 from infimix.data.kinds import KINDS, Kind, detect_kind
 from infimix.data.named import NAMED, NamedSet, fetch
-from infimix.data.tables import read_csv, read_parquet
+from infimix.data.tables import names_of_csv, names_of_parquet, read_csv, read_parquet
 
 __all__ = [
     "KINDS",
@@ -22,6 +22,7 @@ __all__ = [
     "check_finite",
     "detect_kind",
     "fetch",
+    "has_column",
     "load",
     "summarise_columns",
 ]
@@ -81,7 +82,21 @@ def load(data: str | Path, *, split: str = "train", label: str | None = None) ->
     if split != "train":
         raise ValueError(f"{path} is a file of yours and has no split '{split}', only 'train'.")
     name = path.name.split(".")[0] or path.resolve().name
-    return Dataset(**vars(_read(path, label)), name=name, split=split, source=str(path))
+    rows = vars(_read(path, label))
+    return Dataset(**rows, name=name, split=split, source=str(path), label=label)
+
+
+def has_column(data: str | Path, name: str) -> bool:
+    """Whether `data` is a CSV or Parquet file with a column of that name; nothing else is read."""
+    path = Path(data)
+    readers = {".csv": names_of_csv, ".csv.gz": names_of_csv, ".parquet": names_of_parquet}
+    if str(data) in NAMED or not path.is_file():
+        return False
+    return any(
+        name in names_of(path)
+        for suffix, names_of in readers.items()
+        if path.name.lower().endswith(suffix)
+    )
 
 
 def _read(path: Path, label: str | None) -> Rows:

@@ -1,6 +1,7 @@
 """What every reader returns: rows, labels as codes, and the checks that all readers share."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,15 @@ class Dataset(Rows):
         The file or folder the rows were read from, or who published them.
     sha256 : str or None
         SHA-256 of the file that holds ``X``; None for users' files, which are not hashed.
+    label : str or None
+        Where the labels of a user's file were found, as `load` was told.
     """
 
     name: str = ""
     split: str = "train"
     source: str = ""
     sha256: str | None = None
+    label: str | None = None
 
     @property
     def n_rows(self) -> int:
@@ -66,6 +70,44 @@ class Dataset(Rows):
     def n_features(self) -> int:
         """Number of columns, D."""
         return int(self.X.shape[1])
+
+    def with_columns(self, names: Sequence[str]) -> "Dataset":
+        """Return the same rows with their columns in the order of `names`.
+
+        Rows without names of columns are returned as they are.
+
+        Raises
+        ------
+        ValueError
+            If the columns have other names, or names that repeat in another order.
+        """
+        own, names = self.feature_names, tuple(names)
+        if own is None or own == names:
+            return self
+        position = {name: column for column, name in enumerate(own)}
+        if len(position) == len(own) == len(names) and position.keys() == set(names):
+            X = self.X[:, [position[name] for name in names]]
+            return replace(self, X=X, feature_names=names)
+        missing = [name for name in names if name not in position]
+        foreign = [name for name in own if name not in names]
+        raise ValueError(
+            f"{self.source} must have the columns that the model was fitted on, in any order; it "
+            f"{_differences(missing, foreign)}; rename, add or remove columns."
+        )
+
+
+def _differences(missing: list[str], foreign: list[str]) -> str:
+    """End of a sentence that says which columns are in the way."""
+    if not missing and not foreign:
+        return "has names that repeat, in another order or number"
+    parts = [("lacks {}", missing), ("has {} besides", foreign)]
+    return " and ".join(part.format(_listed(names)) for part, names in parts if names)
+
+
+def _listed(names: list[str]) -> str:
+    """Up to five names, and how many there are in all if that is more."""
+    listed = ", ".join(f"'{name}'" for name in names[:5])
+    return listed if len(names) <= 5 else f"{listed}, ... ({len(names)} in all)"
 
 
 def matrix_of_rows(array: np.ndarray, source: str) -> tuple[np.ndarray, tuple[int, ...] | None]:

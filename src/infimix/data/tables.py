@@ -4,6 +4,7 @@ import csv
 import difflib
 import gzip
 import io
+import shlex
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,27 @@ def read_parquet(path: Path, label: str | None) -> Rows:
         ) from error
     frame.columns = [str(name) for name in frame.columns]
     return _rows(frame, path, label, has_header=True)
+
+
+def names_of_csv(path: Path) -> list[str]:
+    """Names that `read_csv` gives to the columns; none where it would raise an error."""
+    try:
+        cells = _first_lines(path)[0]
+    except ValueError:
+        return []
+    has_header = not all(_is_number(cell) for cell in cells)
+    return [cell.lstrip() if has_header else str(i) for i, cell in enumerate(cells)]
+
+
+def names_of_parquet(path: Path) -> list[str]:
+    """Names that `read_parquet` gives to the columns; none where it would raise an error."""
+    import pyarrow
+    from pyarrow.parquet import read_schema
+
+    try:
+        return [str(name) for name in read_schema(path).names]
+    except (pyarrow.ArrowException, OSError):
+        return []
 
 
 @contextmanager
@@ -153,7 +175,8 @@ def _no_number(name: str, column: Any, path: Path) -> str:
     row = int(np.flatnonzero(is_text)[0]) if is_text.any() else 0
     return (
         f"Column '{name}' of {path} is not numeric ({column.iloc[row]!r} in row {row}, rows count "
-        f"from 0); name it as the label (label='{name}'), drop it, or encode it as numbers."
+        f"from 0); name it as the label (--label {shlex.quote(name)}, or in Python "
+        f"label={name!r}), drop it, or encode it as numbers."
     )
 
 

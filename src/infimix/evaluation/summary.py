@@ -120,6 +120,8 @@ def _metrics(
         "seconds": None if seconds is None else float(seconds),
         "kind_sentence": getattr(estimator, "kind_sentence_", ""),
     }
+    if dataset.label is not None:
+        metrics["label"] = dataset.label
     scores = {}
     if dataset.y is not None:
         scores["train"] = score_clustering(dataset.y, labels).as_dict()
@@ -203,10 +205,15 @@ def _one_hot(component: NDArray, n_components: int) -> NDArray:
 
 
 def _spread(component: NDArray, n: int) -> NDArray:
-    """Positions (R,) of up to n rows, taken from the components in turn, sorted by component."""
-    turn = np.zeros(len(component), dtype=np.int64)  # how many earlier rows share the component
+    """Positions (R,) of up to n rows, drawn from the components in turn, sorted by component.
+
+    Drawn, because the first rows of a file that is sorted by class are all of one class.
+    """
+    drawn = np.random.default_rng(SUBSET_SEED).permutation(len(component))
+    turn = np.zeros(len(component), dtype=np.int64)  # how many rows of the component came before
     for k in np.unique(component):
-        turn[component == k] = np.arange((component == k).sum())
+        member = drawn[component[drawn] == k]
+        turn[member] = np.arange(len(member))
     shown = np.lexsort((component, turn))[:n]
     return shown[np.argsort(component[shown], kind="stable")]
 

@@ -1,7 +1,8 @@
 """Interactive figures of a report, as plotly JSON; their colours of ink and paper are set by CSS.
 
-A component is told apart by colour *and* shape: seven colours that stay apart in the common forms
-of colour blindness, times eight shapes, and by its number, which is written on the map.
+A component is told apart by its colour, of which there are 24; by its shape, which changes with
+every seventh component, so that colours of one shape stay apart in the common forms of colour
+blindness; and by its number, which is written on the map.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,16 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-# Okabe and Ito's palette, its yellow and black left out: they vanish on white or on black paper.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5F5F5F")
+# First Okabe and Ito's palette, its yellow and black left out: they vanish on white or on black
+# paper, and so do seven and more colours of each of plotly's palettes of 24. The others were
+# searched: far from all before them, those of one line also to colour-blind eyes.
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5F5F5F"),
+    *("#4400FF", "#00CC00", "#FF44EE", "#FF0066", "#882288", "#446600", "#8800CC"),
+    *("#0066EE", "#CC8866", "#CC88FF", "#FF0000", "#AA2222", "#FF44AA", "#AA2266"),
+    *("#886600", "#AAAA66", "#AAAAFF"),
+)
+COLOURS_OF_A_SHAPE = 7
 SYMBOLS = {  # plotly's name -> points of the same shape as an SVG path in a box of 16 by 16
     "circle": "M8 2a6 6 0 1 0 0 12a6 6 0 1 0 0-12z",
     "square": "M2.5 2.5h11v11h-11z",
@@ -65,9 +74,9 @@ class Projection(NamedTuple):
 
 
 def component_style(k: int) -> tuple[str, str]:
-    """Colour and symbol of component k; 56 components have different pairs."""
+    """Colour and symbol of component k; 168 components have different pairs."""
     symbols = tuple(SYMBOLS)
-    return COLOURS[k % len(COLOURS)], symbols[k // len(COLOURS) % len(symbols)]
+    return COLOURS[k % len(COLOURS)], symbols[k // COLOURS_OF_A_SHAPE % len(symbols)]
 
 
 def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
@@ -114,8 +123,11 @@ def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
     return plots
 
 
-def components_plot(history: list[dict[str, Any]]) -> Plot | None:
-    """Draw the number of components over epochs, the warm-up shaded; None if never recorded."""
+def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | None:
+    """Draw the number of components over epochs, the warm-up shaded; None if never recorded.
+
+    The caption says how the last recorded number became the fit's `n_components`.
+    """
     drawn = [(e["epoch"], e["n_components"]) for e in history if e.get("n_components") is not None]
     if not drawn:
         return None
@@ -143,6 +155,12 @@ def components_plot(history: list[dict[str, Any]]) -> Plot | None:
             line_width=0,
         )
     alt = f"Number of components over epochs, from {numbers[0]} to {numbers[-1]}."
+    if numbers[-1] != n_components:
+        caption += (
+            " After the last epoch the best weights are put back and the mixture settles, merging "
+            f"as far as the evidence asks: {numbers[-1]} → {n_components} components."
+        )
+        alt += f" The fit ends with {n_components}."
     return Plot("n-components", "Number of components", caption, alt, figure.to_json())
 
 

@@ -84,7 +84,7 @@ def _context(run: RunDirectory) -> dict[str, Any]:
     weights = np.asarray(metrics["weights"], dtype=np.float64)  # (K,)
     order = np.argsort(-sizes, kind="stable")
     curves = bound_plots(run.history)
-    number = components_plot(run.history)
+    number = components_plot(run.history, metrics["n_components"])
     missing = [
         name
         for name, content in (("history.jsonl", run.history), ("summary.npz", run.summary))

@@ -6,6 +6,7 @@ The first two must be there. Without ``history.jsonl`` a report has no curves, a
 
 import json
 import os
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -15,6 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+RUN_FILES = (
+    "config.json",
+    "weights.safetensors",
+    "history.jsonl",
+    "metrics.json",
+    "summary.npz",
+    "report.html",
+    "checkpoints",
+)
 METRICS_KEYS = (
     "data",
     "estimator",
@@ -80,6 +90,15 @@ def read_run_directory(path: str | os.PathLike[str]) -> RunDirectory:
     history = _read_history(path / "history.jsonl")
     summary = _read_summary(path / "summary.npz", metrics["n_components"])
     return RunDirectory(path, config, metrics, history, summary)
+
+
+def remove_run(path: Path) -> None:
+    """Remove the files of a run, and nothing else that lies in its folder."""
+    for name in RUN_FILES:
+        if (path / name).is_dir():
+            shutil.rmtree(path / name)
+        else:
+            (path / name).unlink(missing_ok=True)
 
 
 def _damaged(file: Path, why: object) -> ValueError:

@@ -34,7 +34,7 @@ class TrainConfig:
     patience: int
     seed: int
     max_grad_norm: float = 100.0
-    checkpoint_seconds: float = 10.0  # between two checkpoints, at least; 0: after every epoch
+    checkpoint_seconds: float = 10.0  # between two, but the first and last; 0: after every epoch
 
     @property
     def n_epochs(self) -> int:
@@ -124,6 +124,7 @@ def fit(
             state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) == 1)
             watch(record)
             state.save(run_dir, every_seconds=config.checkpoint_seconds)
+        state.save(run_dir, every_seconds=0.0)
     except KeyboardInterrupt:
         state.interrupted = True
     if run_dir is not None:

@@ -43,7 +43,7 @@ class TrainState:
         self.epochs_since_best = 0
         self.interrupted = False
         self.checkpoint: Path | None = None  # the last one that is whole
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_epoch = -math.inf, 0
 
     def end_epoch(self, record: dict[str, Any], *, is_candidate: bool) -> None:
         """Count the epoch; its weights may be the best so far if it is a candidate."""
@@ -63,10 +63,11 @@ class TrainState:
             self.module.load_state_dict(self.best)
 
     def save(self, run_dir: Path | None, *, every_seconds: float) -> None:
-        """Write history and checkpoint, unless the last is younger than that."""
-        if run_dir is None or time.monotonic() - self._saved_at < every_seconds:
+        """Write history and checkpoint, unless the last is younger than that or as good."""
+        is_young = time.monotonic() - self._saved_at < every_seconds
+        if run_dir is None or is_young or self.epoch == self._saved_epoch:
             return
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_epoch = time.monotonic(), self.epoch
         slots = self.optimizer.state_dict()["state"]
         tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
@@ -115,6 +116,7 @@ class TrainState:
         self.order.set_state(tensors["order"])
         self.noise.set_state(tensors["noise"])
         self.epoch, self.history = facts["epoch"], facts["history"]
+        self._saved_at, self._saved_epoch = time.monotonic(), self.epoch
         self.epochs_since_best = facts["epochs_since_best"]
         self.best_bound = -math.inf if facts["best_bound"] is None else facts["best_bound"]
 
