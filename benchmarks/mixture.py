@@ -33,7 +33,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 from threadpoolctl import threadpool_limits
 
-from infimix.mixture import Block, DPMixture, FullCovariance, MixtureFit, coarsen
+from infimix.estimators.blocks import block_rows
+from infimix.mixture import Block, DPMixture, FullCovariance, MixtureFit, StickBreaking, coarsen
 from infimix.mixture.blocks import moments
 from infimix.mixture.fit import KAPPA, START_DOF, improve
 
@@ -49,7 +50,6 @@ DTYPES = {"float32": np.float32, "float64": np.float64}
 LONG = (1_000_000, 2, 6)  # N, D, K of the fit of LONG_ITERATIONS
 LONG_ITERATIONS = 100
 FRACTION_OF_PEAK = (60_000, 64, 50)
-BLOCK_VALUES = 2**22  # as the estimator cuts blocks
 ITERATIONS = 4  # beyond the first, each time it is timed
 THEIR_ITERATIONS = 2  # by which two fits differ
 GEMM = 4096
@@ -72,12 +72,12 @@ def started(X: np.ndarray, y: np.ndarray, *, heavy: bool) -> tuple[MixtureFit, l
     """A mixture that answers to the clusters y of the rows, and the rows in blocks."""
     z = torch.from_numpy(X)
     family = FullCovariance(X.shape[1])
-    blocks = [Block(part) for part in z.split(max(1, BLOCK_VALUES // family.n_statistics))]
+    blocks = [Block(part) for part in z.split(block_rows(family.n_statistics, z.device))]
     reference = family.weak_prior(*moments(blocks), KAPPA)
     sums = torch.zeros(int(y.max()) + 1, family.n_statistics, dtype=torch.float64)
     for block, label in zip(blocks, torch.from_numpy(y).split(len(blocks[0].z)), strict=True):
         sums.index_add_(0, label, family.features(block.z.double()))
-    mixture = DPMixture(family, reference, torch.tensor(1.0, dtype=torch.float64), sums)
+    mixture = DPMixture(family, reference, StickBreaking(1.0), sums)
     mixture = replace(coarsen(mixture), dof=START_DOF if heavy else math.inf)
     return MixtureFit(mixture, reference, -math.inf), blocks
 

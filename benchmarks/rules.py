@@ -19,6 +19,7 @@ from infimix.mixture import (
     Block,
     DPMixture,
     FullCovariance,
+    StickBreaking,
     fit_mixture,
     groups_of,
     join_path,
@@ -78,7 +79,7 @@ def plain(X: Rows, K: int, seed: int) -> Iterator[Found]:
         len(X),
         n_components=min(30, len(X)),
         max_components=len(X),
-        alpha=1.0,
+        law=StickBreaking(1.0),
         n_restarts=3,
         max_sweeps=200,
         tol=1e-4,
@@ -103,7 +104,7 @@ def _joined_by_dips(mixture: DPMixture, z: Rows, part: np.ndarray) -> np.ndarray
     """Cluster of each part, (K,): parts with a unimodal projection are one, and so on in chains."""
     from diptest import diptest
 
-    q = mixture.components()
+    q = mixture.components
     mean, cov = q.m.numpy(), mixture.family.covariance(q).numpy()
     is_one = np.zeros((len(mean), len(mean)))
     for j in range(len(mean)):

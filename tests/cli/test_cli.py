@@ -85,7 +85,7 @@ def test_demo_finds_the_digits_without_their_labels(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "demo").iterdir()} >= RUN_LAYOUT
     metrics = json.loads((tmp_path / "demo" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["n_rows"] == 1797
-    assert metrics["scores"]["train"]["nmi"] >= 0.85
+    assert metrics["scores"]["train"]["nmi"] >= 0.8
 
 
 def test_quiet_prints_nothing(

@@ -9,6 +9,7 @@ from infimix.mixture import (
     Block,
     DPMixture,
     Family,
+    StickBreaking,
     fit_mixture,
     log_partition_evidence,
     most_probable,
@@ -24,7 +25,7 @@ def shared(family: Family, make_prior, n_clusters: int, n_rows: int = 600) -> tu
     rows = torch.from_numpy(rng.normal(size=(n_rows, 3)) + 9 * y[:, None])
     prior = make_prior(family)._replace(m=rows.mean(0))
     sums = family.features(rows).sum(0, keepdim=True)
-    return DPMixture(family, prior, torch.tensor(1.0, dtype=torch.float64), sums), rows, y
+    return DPMixture(family, prior, StickBreaking(1.0), sums), rows, y
 
 
 def test_a_split_raises_the_evidence_and_keeps_the_rows(family: Family, make_prior) -> None:
@@ -62,7 +63,7 @@ def test_a_fit_finds_more_clusters_than_it_begins_with(family: Family, most: int
         1400,
         n_components=3,
         max_components=most,
-        alpha=1.0,
+        law=StickBreaking(1.0),
         n_restarts=1,
         max_sweeps=50,
         tol=1e-4,

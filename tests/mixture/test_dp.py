@@ -21,6 +21,7 @@ from infimix.mixture import (
     Family,
     FullCovariance,
     NormalWishart,
+    StickBreaking,
     e_step,
     responsibilities,
 )
@@ -42,7 +43,7 @@ def build(
     """Mixture that answers to random soft assignments of the rows."""
     resp = np.random.default_rng(seed).dirichlet(np.ones(n_components), len(rows))
     sums = torch.from_numpy(resp).mT @ family.features(rows)
-    return DPMixture(family, prior, torch.tensor(alpha, dtype=torch.float64), sums, zeta)
+    return DPMixture(family, prior, StickBreaking(alpha), sums, zeta)
 
 
 def bound(mixture: DPMixture, rows: Tensor) -> float:
@@ -58,7 +59,7 @@ def ascend(mixture: DPMixture, rows: Tensor, n_sweeps: int) -> DPMixture:
 def log_joint_by_loops(mixture: DPMixture, z: np.ndarray, var: np.ndarray) -> np.ndarray:
     """Bishop (2006), eq. 10.46 and 10.64 to 10.66, with the sticks of Blei and Jordan (2006)."""
     prior, n = mixture.prior, mixture.counts.numpy() * mixture.zeta
-    q = mixture.components()
+    q = mixture.components
     L = z.shape[1]
     rho = np.zeros((len(z), len(n)))
     for k in range(len(n)):
@@ -129,10 +130,10 @@ def test_kl_is_that_of_scipys_densities(
     """Beta sticks in closed form, Normal-Wisharts by draws of log q - log p."""
     mixture = build(family, prior, rows, zeta=zeta)
     n = (zeta * mixture.counts).sort(descending=True).values
-    alpha = mixture.alpha
+    alpha = torch.tensor(mixture.law.alpha)
     q_sticks = Beta(1 + n, alpha + n.flip(0).cumsum(0).flip(0) - n)
     sticks = kl_divergence(q_sticks, Beta(torch.ones_like(n), alpha.expand_as(n))).sum()
-    q, n_draws, expected, variance = mixture.components(), 4000, float(sticks), 0.0
+    q, n_draws, expected, variance = mixture.components, 4000, float(sticks), 0.0
     for k in range(mixture.n_components):
         component = NormalWishart(*(value[k] for value in q))
         mean, precision = textbook.draw(component, n_draws, seed=k)

@@ -16,6 +16,7 @@ from infimix.mixture import (
     Family,
     FullCovariance,
     MixtureFit,
+    StickBreaking,
     Sweep,
     e_step,
     fit_mixture,
@@ -47,7 +48,7 @@ def fit(
         sum(len(block.z) for block in blocks),
         n_components=n_components,
         max_components=n_components,
-        alpha=1.0,
+        law=StickBreaking(1.0),
         n_restarts=n_restarts,
         max_sweeps=max_sweeps,
         tol=tol,
@@ -172,7 +173,7 @@ def test_uncertain_rows_widen_their_component(family_class: type[Family]) -> Non
     rows = torch.from_numpy(rng.normal(size=(2000, 2)))
     var = torch.tensor([3.0, 0.5], dtype=torch.float64).expand(2000, 2)
     fitted = fit(family_class, [Block(rows, var)], n_components=1)
-    cov = fitted.mixture.family.covariance(fitted.mixture.components())[0]
+    cov = fitted.mixture.family.covariance(fitted.mixture.components)[0]
     variance = cov.diagonal() if cov.ndim == 2 else cov
     np.testing.assert_allclose(variance, [4.0, 1.5], rtol=0.1)
 
@@ -201,7 +202,7 @@ def test_start_is_a_sample_scaled_up_to_all_rows(
     family = family_class(1)
     unit = torch.ones(1, 1, dtype=torch.float64)
     reference = family.weak_prior(rows.mean(0), rows.var() * unit, kappa=0.05)
-    start = _start(family, sample, reference, 4, alpha=1.0, seed=0)
+    start = _start(family, sample, reference, 4, law=StickBreaking(1.0), seed=0)
     assert start.n_components == 4
     assert float(start.counts.sum()) == pytest.approx(1000)
     assert float(start.sums[:, 1].sum() / 1000) == pytest.approx(float(sample.z.mean()))
@@ -243,7 +244,7 @@ def test_awkward_data_give_a_finite_bound(family_class: type[Family], name: str)
     rows = torch.from_numpy(awkward()[name])
     fitted = fit(family_class, rows)
     assert all(np.isfinite(sweep.bound) for sweep in fitted.sweeps)
-    assert bool(fitted.mixture.expected_natural().isfinite().all())
+    assert bool(fitted.mixture.natural.isfinite().all())
     resp = responsibilities(fitted.mixture, [Block(rows)])
     torch.testing.assert_close(resp.sum(1), torch.ones_like(resp[:, 0]))
     assert float(fitted.mixture.counts.sum()) == pytest.approx(len(rows))

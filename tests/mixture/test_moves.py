@@ -12,6 +12,7 @@ from infimix.mixture import (
     DPMixture,
     Family,
     NormalWishart,
+    StickBreaking,
     log_partition_evidence,
     merge,
     merge_gains,
@@ -32,7 +33,7 @@ def hard(
 ) -> DPMixture:
     """Mixture whose components hold the groups of rows, whole."""
     sums = torch.stack([family.features(rows[group]).sum(0) for group in groups])
-    return DPMixture(family, prior, torch.tensor(ALPHA, dtype=torch.float64), sums, zeta)
+    return DPMixture(family, prior, StickBreaking(ALPHA), sums, zeta)
 
 
 def test_partition_evidence_is_exact_for_whole_rows(
@@ -77,7 +78,7 @@ def test_rows_worth_less_than_one_are_not_paid_for(
     whole = family.features(rows).sum(0)
     for share in (1e-3, 1e-6, 1e-9):
         sums = torch.stack([(1 - share) * whole, share * whole])
-        mixture = DPMixture(family, prior, torch.tensor(1.0, dtype=torch.float64), sums)
+        mixture = DPMixture(family, prior, StickBreaking(1.0), sums)
         assert float(merge_gains(mixture)[0, 1]) > -1
 
 
@@ -113,8 +114,8 @@ def splinters(
     pieces = [piece for cluster in rows for piece in cluster.chunk(4)]
     pieces = [pieces[i] for i in (0, 4, 1, 5, 2, 6, 3, 7)]
     sums = torch.stack([family.features(piece).sum(0) for piece in pieces])
-    alpha = torch.tensor(ALPHA, dtype=torch.float64)
-    return DPMixture(family, make_prior(family), alpha, sums, zeta=request.param[1])
+    law = StickBreaking(ALPHA)
+    return DPMixture(family, make_prior(family), law, sums, zeta=request.param[1])
 
 
 def test_merges_put_clusters_together_and_end_where_none_is_better(splinters: DPMixture) -> None:

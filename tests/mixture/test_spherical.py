@@ -15,6 +15,7 @@ from infimix.mixture import (
     DPMixture,
     NormalWishart,
     SphericalCovariance,
+    StickBreaking,
     e_step,
 )
 
@@ -130,9 +131,9 @@ def test_bound_rises_with_every_sweep(
     family: SphericalCovariance, prior: NormalWishart, rows: Tensor
 ) -> None:
     resp = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(3), len(rows)))
-    sums, alpha = resp.mT @ family.features(rows), torch.tensor(1.0, dtype=torch.float64)
+    sums, law = resp.mT @ family.features(rows), StickBreaking(1.0)
     for dof in (math.inf, 4.0):
-        mixture, previous = DPMixture(family, prior, alpha, sums, 1.0, dof), -math.inf
+        mixture, previous = DPMixture(family, prior, law, sums, 1.0, dof), -math.inf
         for _ in range(10):
             found = e_step(mixture, [Block(rows)])
             assert float(mixture.bound(found)) >= previous - 1e-9

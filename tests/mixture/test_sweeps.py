@@ -8,7 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimix.mixture import Block, DiagonalCovariance, DPMixture, Family, FullCovariance, e_step
+from infimix.mixture import (
+    Block,
+    DiagonalCovariance,
+    DPMixture,
+    Family,
+    FullCovariance,
+    StickBreaking,
+    e_step,
+)
 from infimix.mixture.blocks import batches
 from infimix.mixture.fit import Memo
 
@@ -31,7 +39,7 @@ def test_bound_never_falls(
     mixture = DPMixture(
         family,
         make_prior(family, seed, nu=4.0),
-        torch.tensor(1.0, dtype=torch.float64),
+        StickBreaking(1.0),
         resp.mT @ family.features(rows),
         1.0,
         dof,
@@ -52,9 +60,7 @@ def test_sweeps_in_batches_end_where_those_over_all_rows_do(
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(rng.normal(size=(400, 3)) + 8 * (np.arange(400) % 2)[:, None])
     resp = torch.eye(2, dtype=torch.float64)[torch.arange(400) % 2] * 0.8 + 0.1
-    start = DPMixture(
-        family, prior, torch.tensor(1.0, dtype=torch.float64), resp.mT @ family.features(rows)
-    )
+    start = DPMixture(family, prior, StickBreaking(1.0), resp.mT @ family.features(rows))
     ends = []
     for size in (400, 50):
         mixture, memo = start, Memo()
@@ -80,7 +86,7 @@ def test_single_precision_gives_way_where_it_would_cancel(family: Family, make_p
     prior = make_prior(family)._replace(m=rows.double().mean(0))
     prior = prior._replace(Psi=1e-4 * prior.Psi)
     sums = torch.stack([family.features(part.double()).sum(0) for part in rows.split(100)])
-    mixture = DPMixture(family, prior, torch.tensor(1.0, dtype=torch.float64), sums)
+    mixture = DPMixture(family, prior, StickBreaking(1.0), sums)
     single, double = (e_step(mixture, [Block(z)]) for z in (rows, rows.double()))
     torch.testing.assert_close(single.log_norm, double.log_norm)
     plain = mixture.explain(family.features(rows)).log_norm.sum().double()

@@ -14,6 +14,7 @@ from infimix.mixture import (
     Block,
     DPMixture,
     Family,
+    StickBreaking,
     group_moments,
     groups_of,
     join_path,
@@ -27,7 +28,7 @@ def hard(family: Family, make_prior, groups: list[np.ndarray]) -> tuple[DPMixtur
     rows = [torch.from_numpy(group) for group in groups]
     sums = torch.stack([family.features(part).sum(0) for part in rows])
     prior = make_prior(family)._replace(m=torch.cat(rows).mean(0))
-    mixture = DPMixture(family, prior, torch.tensor(1.0, dtype=torch.float64), sums)
+    mixture = DPMixture(family, prior, StickBreaking(1.0), sums)
     return mixture, Block(torch.cat(rows))
 
 

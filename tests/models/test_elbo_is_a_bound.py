@@ -44,7 +44,7 @@ def log_predictive(module: InfiniteMixtureModule, z: np.ndarray) -> np.ndarray:
     Bishop (2006), eq. 10.64 to 10.66 for one feature; sticks of Blei and Jordan (2006).
     """
     mixture = module.mixture
-    m, kappa, nu, Psi = (value.numpy().reshape(-1, 1) for value in mixture.components())
+    m, kappa, nu, Psi = (value.numpy().reshape(-1, 1) for value in mixture.components)
     n = mixture.counts.numpy() * mixture.zeta
     assert (np.diff(n) < 0).all()
     later = n.sum() - n.cumsum()

@@ -10,7 +10,14 @@ from scipy.special import digamma
 from torch import Tensor, nn
 
 from infimix.estimators import DPGaussianMixture
-from infimix.mixture import Block, FullCovariance, e_step, fit_mixture, responsibilities
+from infimix.mixture import (
+    Block,
+    FullCovariance,
+    StickBreaking,
+    e_step,
+    fit_mixture,
+    responsibilities,
+)
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import EncoderOutput
 
@@ -53,7 +60,7 @@ def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor
         N,
         n_components=6,
         max_components=None,
-        alpha=1.0,
+        law=StickBreaking(1.0),
         n_restarts=2,
         max_sweeps=module.SWEEPS,
         tol=module.TOLERANCE,
@@ -87,7 +94,7 @@ def test_one_component_has_the_closed_form(make_module: MakeModule, codes: Tenso
     module = frozen(make_module, log_var=-1.0, max_components=1)
     module.start_epoch(Pass(N, lambda: iter([codes])))
     mixture = module.mixture
-    m, kappa, nu, Psi = (value[0].numpy() for value in mixture.components())
+    m, kappa, nu, Psi = (value[0].numpy() for value in mixture.components)
     n_worth, alpha = float(mixture.zeta * mixture.counts.sum()), 1.0
     n_draws, rng = 20_000, np.random.default_rng(3)
     precision = stats.wishart(float(nu), np.linalg.inv(Psi)).rvs(n_draws, random_state=rng)

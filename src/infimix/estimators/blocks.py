@@ -23,7 +23,15 @@ FAMILIES: dict[str, type[Family]] = {
     "spherical": SphericalCovariance,
 }
 
-BLOCK_VALUES, BLOCK_ROWS = 2**21, 2**15  # statistics and rows looked at in one go, at most
+# Statistics of a block, and its rows at least and at most: what caches hold, and what fills a GPU.
+CPU_BLOCK = (2**19, 2**10, 2**15)
+GPU_BLOCK = (2**26, 2**10, 2**18)
+
+
+def block_rows(n_statistics: int, device: torch.device) -> int:
+    """Rows of a block."""
+    values, least, most = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
+    return min(max(values // n_statistics, least), most)
 
 
 @final
@@ -33,7 +41,7 @@ class ScaledBlocks:
     def __init__(self, rows: Rows, n_statistics: int, weight: np.ndarray | None = None) -> None:
         self.rows = rows
         self.weight = None if weight is None else torch.from_numpy(weight)
-        self.size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_statistics))
+        self.size = block_rows(n_statistics, rows.device)
 
     def __iter__(self) -> Iterator[Block]:
         """Begin again at the first row."""

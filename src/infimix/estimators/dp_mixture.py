@@ -25,6 +25,7 @@ from infimix.mixture import (
     DPMixture,
     Join,
     MixtureState,
+    StickBreaking,
     Sweep,
     fit_mixture,
     group_moments,
@@ -202,7 +203,7 @@ class DPGaussianMixture(MixtureEstimator):
                 X.shape[0],
                 n_components=n_start,
                 max_components=X.shape[0] if self.max_components == "auto" else n_start,
-                alpha=self.concentration,
+                law=state.law,
                 n_restarts=self.n_init,
                 max_sweeps=self.max_iter,
                 tol=self.tol,
@@ -359,7 +360,7 @@ class DPGaussianMixture(MixtureEstimator):
 
     def _empty_state(self) -> MixtureState:
         family = FAMILIES[self.covariance_type](self.n_features_in_)
-        return MixtureState(family, self.concentration)
+        return MixtureState(family, StickBreaking(self.concentration))
 
     def _install(self, state: MixtureState, n_components: int) -> None:
         """Set the fitted attributes that follow from the mixture, cut at `n_components`."""

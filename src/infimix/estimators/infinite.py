@@ -372,7 +372,7 @@ class InfiniteMixtureVAE(MixtureEstimator):
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
         mixture = self.module_.eval().mixture
-        self.means_ = mixture.components().m.cpu().numpy()
+        self.means_ = mixture.components.m.cpu().numpy()
         self.covariances_ = mixture.covariance().cpu().numpy()
         self.weights_ = mixture.weights().cpu().numpy()
         self.n_components_ = mixture.n_components

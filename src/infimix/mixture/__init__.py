@@ -19,6 +19,7 @@ from infimix.mixture.moves import (
 from infimix.mixture.spherical import SphericalCovariance
 from infimix.mixture.state import MixtureState
 from infimix.mixture.valleys import VALLEY, Join, group_moments, groups_of, join_path, valley_depths
+from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
 
 __all__ = [
     "VALLEY",
@@ -28,6 +29,7 @@ __all__ = [
     "DiagonalCovariance",
     "Explained",
     "Family",
+    "FiniteDirichlet",
     "FullCovariance",
     "Join",
     "Merge",
@@ -36,7 +38,9 @@ __all__ = [
     "NormalWishart",
     "SphericalCovariance",
     "Statistics",
+    "StickBreaking",
     "Sweep",
+    "WeightLaw",
     "coarsen",
     "e_step",
     "fit_mixture",

@@ -81,7 +81,7 @@ def _pieces(
     rows = sample.take(index.to(sample.z.device))
     z, weight = rows.z.double().cpu(), rows.weights().cpu()
     var = None if rows.var is None else rows.var.double().cpu()
-    cov = mixture.family.covariance(mixture.components())[k]
+    cov = mixture.family.covariance(mixture.components)[k]
     sd = (cov.diagonal() if cov.ndim == 2 else cov).sqrt()
     white = (z / sd).numpy()
     n_pieces = min(most, len(index) // LEAST_ROWS, len(np.unique(white, axis=0)))

@@ -13,7 +13,7 @@ from infimix.mixture.families import VARIANCE_FLOOR
 
 BLOCK_ROWS = 4096
 SAMPLE_ROWS = 20_000  # rows that starts, splits and valleys look at
-N_BATCHES = 8  # of a memoised sweep
+N_BATCHES = 4  # of a memoised sweep
 
 
 class Block(NamedTuple):

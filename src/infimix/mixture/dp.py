@@ -32,20 +32,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import digamma  # type: ignore[import-untyped]
 from torch import Tensor
 
 from infimix.mixture import ranks
 from infimix.mixture.blocks import Block, Blocks
-from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.sticks import expected_log_weights, expected_weights, log_evidence_sticks
+from infimix.mixture.families import Family, NormalWishart, root_within
+from infimix.mixture.weights import WeightLaw
 
 ROUNDING = 0.01  # nats that single precision may cost a row before double is taken
 DOF_RANGE = (2.1, 200.0)  # degrees of freedom that are learned stay within
-NEGLIGIBLE = 1e-20  # responsibilities below it are none: denormal numbers slow a product tenfold
+OVERSHOOT = 1.9  # of a step of theirs, as a power
+NEGLIGIBLE = -46.0  # nats, 1e-20: smaller responsibilities are that; denormal numbers are slow
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,19 @@ class Statistics:
         return Statistics(*(mine + theirs for mine, theirs in pairs))
 
 
+class Tail(NamedTuple):
+    """What heavy tails make of rows."""
+
+    variance: Tensor  # (N, K), 1 / E[u_n | c_n = k]
+    log_variance: Tensor  # (N, K)
+
+
 class Explained(NamedTuple):
     """How the components explain rows."""
 
     log_norm: Tensor  # (N,), logsumexp_k rho_nk in nats
     resp: Tensor  # (N, K), responsibilities
-    precision: Tensor | None  # (N, K), E[u_n | c_n = k], or None where all are 1
+    tail: Tail | None  # None where tails are normal
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class DPMixture:
 
     family: Family
     prior: NormalWishart
-    alpha: Tensor  # (), concentration
+    law: WeightLaw
     sums: Tensor  # (K, P), the statistics that q(v), q(mu, Lambda) answer to
     zeta: float = 1.0  # what a row is worth
     dof: float = math.inf  # omega, degrees of freedom of the tails
@@ -91,20 +101,27 @@ class DPMixture:
         """Expected number of rows of each component, (K,)."""
         return self.sums[:, 0]
 
+    @cached_property
     def components(self) -> NormalWishart:
         """q(mu_k, Lambda_k), batch shape (K,)."""
         return self.family.posterior(self.prior, self.zeta * self.sums)
 
     def weights(self) -> Tensor:
         r""":math:`E[\pi_k]`, (K,), scaled to sum to 1 over the components that hold rows."""
-        pi = expected_weights(self.counts, self.alpha)
+        pi = self.law.expected(self.counts)
         return pi / pi.sum()
 
-    def expected_natural(self) -> Tensor:
+    @cached_property
+    def natural(self) -> Tensor:
         r""":math:`\bar\eta_k` with :math:`E\log\pi_k` added to its first entry, (K, P) in nats."""
-        natural = self.family.expected_natural(self.components())
-        natural[:, 0] += expected_log_weights(self.zeta * self.counts, self.alpha)
+        natural = self.family.expected_natural(self.components)
+        natural[:, 0] += self.law.expected_log(self.zeta * self.counts)
         return natural
+
+    @cached_property
+    def largest_precision(self) -> Tensor:
+        r"""Largest trace of :math:`E[\Lambda_k]`, ()."""
+        return self.family.trace_of_precision(self.natural).amax()
 
     def kl(self) -> Tensor:
         r""":math:`KL(q(v)\|p) + \sum_k KL(q(\mu_k,\Lambda_k)\|p)`, () in nats.
@@ -112,7 +129,7 @@ class DPMixture:
         For a conjugate posterior KL = <statistics, expected natural> - log evidence.
         """
         seen = self.zeta * self.sums
-        return (seen * self.expected_natural()).sum() - self._log_evidence(seen)
+        return (seen * self.natural).sum() - self._log_evidence(seen)
 
     def bound(self, statistics: Statistics) -> Tensor:
         r""":math:`\mathcal L` if the statistics are those of all rows; () in nats."""
@@ -124,13 +141,13 @@ class DPMixture:
         It is the entropy of q(c, u) and what p(u) gives beside `_tail_terms`: a function of the
         responsibilities. Valid for the statistics of the mixture that they come from.
         """
-        expected = (statistics.sums * self.expected_natural()).sum()
-        return statistics.log_norm - expected - self._tail_terms(statistics)
+        expected = (statistics.sums * self.natural).sum()
+        return statistics.log_norm - expected - _tail_terms(self.dof, statistics)
 
     def bound_from_local(self, local: Tensor, statistics: Statistics) -> Tensor:
         r""":math:`\mathcal L` of responsibilities that need not be the best ones; () in nats."""
-        expected = (statistics.sums * self.expected_natural()).sum()
-        return local + expected + self._tail_terms(statistics) - self.kl()
+        expected = (statistics.sums * self.natural).sum()
+        return local + expected + _tail_terms(self.dof, statistics) - self.kl()
 
     def with_statistics(self, sums: Tensor) -> DPMixture:
         """M-step: the posterior that answers to the statistics (K, P)."""
@@ -138,59 +155,62 @@ class DPMixture:
 
     def with_learned_prior(self, reference: NormalWishart) -> DPMixture:
         """Empirical-Bayes step on scale, strength and spread of the prior."""
-        prior = self.family.empirical_bayes(self.prior, self.components(), reference)
+        prior = self.family.empirical_bayes(self.prior, self.components, reference)
         return replace(self, prior=prior)
 
     def with_learned_tails(self, statistics: Statistics) -> DPMixture:
-        r"""Degrees of freedom that maximise the bound at these precisions of the rows.
+        r"""Degrees of freedom that raise the bound at these precisions of the rows.
+
+        They maximise it where
 
         .. math:: \log\tfrac\omega2 + 1 - \psi(\tfrac\omega2)
-                  + \tfrac1N \textstyle\sum_n E[\log u_n - u_n] = 0
+                  + \tfrac1N \textstyle\sum_n E[\log u_n - u_n] = 0 .
+
+        Since the precisions follow slowly, a step nearly twice as far is taken if it raises it too.
         """
         if math.isinf(self.dof):
             return self
         gap = 1 + float(statistics.tail / statistics.sums[:, 0].sum())
-        low, high = (math.log(dof) for dof in DOF_RANGE)
-        for _ in range(40):
-            middle = (low + high) / 2
-            half = math.exp(middle) / 2
-            falls = (
-                math.log(half) - float(torch.tensor(half, dtype=torch.float64).digamma()) + gap < 0
-            )
-            low, high = (low, middle) if falls else (middle, high)
-        return replace(self, dof=math.exp((low + high) / 2))
 
-    def explain(self, features: Tensor, natural: Tensor | None = None) -> Explained:
+        def excess(log_dof: float) -> float:
+            half = math.exp(log_dof) / 2
+            return float(digamma(half)) - math.log(half) - gap
+
+        best = root_within(excess, *DOF_RANGE)
+        far = min(max(self.dof * (best / self.dof) ** OVERSHOOT, DOF_RANGE[0]), DOF_RANGE[1])
+        here, there = (_tail_terms(dof, statistics) for dof in (self.dof, far))
+        return replace(self, dof=far if there >= here else best)
+
+    def explain(self, features: Tensor) -> Explained:
         """Responsibilities of rows with these features (N, P); differentiable in them."""
-        natural = self.expected_natural() if natural is None else natural
-        rho, precision = self._rho(features, natural.to(features))  # (K, N) each
-        resp = rho.softmax(0)
-        # Where rho is largest, log resp = rho - logsumexp: one exponential a pair, not two.
-        log_norm = rho.amax(0) - resp.amax(0).log()
-        return Explained(log_norm, resp.mT, None if precision is None else precision.mT)
+        rho, tail = self._rho(features)  # (K, N)
+        top = rho.amax(0)
+        share = (rho - top).clamp_min(NEGLIGIBLE).exp()
+        total = share.sum(0)
+        return Explained(top + total.log(), (share / total).mT, tail)
 
     def gather(
         self, features: Tensor, explained: Explained, weight: Tensor | None = None
     ) -> Statistics:
         """Statistics of rows with features (N, P) that count `weight` times each, (N,)."""
-        log_norm, resp, precision = explained
-        resp = torch.threshold(resp, NEGLIGIBLE, 0.0)
+        log_norm, resp, tail = explained
         if weight is not None:
             log_norm, resp = weight * log_norm, weight[:, None] * resp
         double = self.sums
-        if precision is None:
-            sums, tail = (resp.mT @ features).to(double), double.new_zeros(())
+        if tail is None:
+            sums, log_u_minus_u = (resp.mT @ features).to(double), double.new_zeros(())
         else:
-            sums = ((resp * precision).mT @ features).to(double)
+            sums = ((resp / tail.variance).mT @ features).to(double)
             sums[:, 0] = resp.sum(0).to(double)
             half = (self.dof + self.family.n_features) / 2
-            tail = (resp * (precision.log() - precision)).sum().to(double)
-            tail = tail + (double.new_tensor(half).digamma() - math.log(half)) * sums[:, 0].sum()
-        return Statistics(sums, log_norm.sum().to(double), tail)
+            log_u = (double.new_tensor(half).digamma() - math.log(half)) * sums[:, 0].sum()
+            log_u -= torch.einsum("kn,kn->", resp.mT, tail.log_variance.mT).to(double)
+            log_u_minus_u = log_u - sums[:, -1].sum()
+        return Statistics(sums, log_norm.sum().to(double), log_u_minus_u)
 
     def sample(self, component: Tensor, generator: torch.Generator) -> Tensor:
         """Draw one z (N, L) for each entry of `component` (N,), at the point estimates."""
-        q = self.components()
+        q = self.components
         z = self.family.sample(q, component, generator)
         if math.isinf(self.dof):
             return z
@@ -201,11 +221,11 @@ class DPMixture:
 
     def covariance(self) -> Tensor:
         """Covariance of a row of each component, (K, L, L) or, diagonal family, (K, L)."""
-        return self._stretch * self.family.covariance(self.components())
+        return self._stretch * self.family.covariance(self.components)
 
     def mahalanobis(self, z: Tensor) -> Tensor:
         """Distance of rows (N, L) to the components in standard deviations, (N, K)."""
-        return self.family.mahalanobis(self.components(), z) / math.sqrt(self._stretch)
+        return self.family.mahalanobis(self.components, z) / math.sqrt(self._stretch)
 
     @property
     def _stretch(self) -> float:
@@ -214,46 +234,49 @@ class DPMixture:
 
     def log_joint(self, features: Tensor) -> Tensor:
         r""":math:`\rho` (N, K) in nats of the features (N, P) of rows; differentiable in them."""
-        return self._rho(features, self.expected_natural().to(features))[0].mT
+        return self._rho(features)[0].mT
 
     def sort(self) -> DPMixture:
         """Order the components by falling size."""
         return replace(self, sums=self.sums[torch.argsort(self.counts, descending=True)])
 
-    def _rho(self, features: Tensor, natural: Tensor) -> tuple[Tensor, Tensor | None]:
-        r""":math:`\rho` and E[u | c], (K, N) each: with the rows last all passes are contiguous."""
-        constant, form = natural[:, :1], natural[:, 1:]
-        squares = form @ features[:, 1:].mT  # -Delta / 2
+    def _rho(self, features: Tensor) -> tuple[Tensor, Tail | None]:
+        r""":math:`\rho` (K, N): with the rows last all passes are contiguous."""
+        natural = self.natural.to(features)
         if math.isinf(self.dof):
-            return constant + squares, None
-        half = (self.dof + self.family.n_features) / 2
-        grow = 1 + (-2 / self.dof * squares).clamp_min(0)  # not below 1 by rounding
-        gammas = math.lgamma(half) - math.lgamma(self.dof / 2)
-        constant = constant + gammas - self.family.n_features / 2 * math.log(self.dof / 2)
-        return constant - half * grow.log(), half / (self.dof / 2) / grow
-
-    def _tail_terms(self, statistics: Statistics) -> Tensor:
-        r"""Part of E[log p(u)] that depends on omega, () nats."""
-        if math.isinf(self.dof):
-            return statistics.tail
-        half = self.dof / 2
-        each = half * math.log(half) - math.lgamma(half)
-        return each * statistics.sums[:, 0].sum() + half * statistics.tail
+            return natural @ features.mT, None
+        L, half = self.family.n_features, (self.dof + self.family.n_features) / 2
+        form = -natural[:, 1:] / half
+        least = self.dof / 2 / half  # of the variance, where Delta = 0
+        form[:, -1] += least
+        variance = (form @ features[:, 1:].mT).clamp_min(least)  # (omega + Delta) / (omega + L)
+        log_variance = variance.log()
+        constant = natural[:, :1] + math.lgamma(half) - math.lgamma(self.dof / 2)
+        constant = constant - L / 2 * math.log(self.dof / 2) + half * math.log(least)
+        return constant.sub(log_variance, alpha=half), Tail(variance.mT, log_variance.mT)
 
     def _log_evidence(self, seen: Tensor) -> Tensor:
         """Log of the conjugate integrals over sticks, means and precisions, () nats."""
         evidence = self.family.log_evidence(self.prior, seen).sum()
-        return evidence + log_evidence_sticks(seen[:, 0], self.alpha)
+        return evidence + self.law.log_evidence(seen[:, 0])
+
+
+def _tail_terms(dof: float, statistics: Statistics) -> Tensor:
+    r"""Part of E[log p(u)] that depends on omega, () nats."""
+    if math.isinf(dof):
+        return statistics.tail
+    half = dof / 2
+    each = half * math.log(half) - math.lgamma(half)
+    return each * statistics.sums[:, 0].sum() + half * statistics.tail
 
 
 def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
     """One pass over the rows: in their own precision where it does no harm, summed in double."""
-    natural = mixture.expected_natural()
-    zero = natural.new_zeros(())
+    zero = mixture.sums.new_zeros(())
     total = Statistics(torch.zeros_like(mixture.sums), zero, zero)
     for block in map(ranks.share, blocks):
-        features = _features(mixture.family, block, natural)
-        explained = mixture.explain(features, natural)
+        features = _features(mixture, block)
+        explained = mixture.explain(features)
         weight = None if block.weight is None else block.weight.to(features)
         total = total + mixture.gather(features, explained, weight)
     return Statistics(*(ranks.total(value) for value in vars(total).values()))
@@ -261,12 +284,11 @@ def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
 
 def responsibilities(mixture: DPMixture, blocks: Blocks) -> Tensor:
     """q(c_n = k), (N, K); each row sums to 1."""
-    natural = mixture.expected_natural()
-    features = (_features(mixture.family, block, natural) for block in blocks)
-    return torch.cat([mixture.explain(part, natural).resp for part in features])
+    features = (_features(mixture, block) for block in blocks)
+    return torch.cat([mixture.explain(part).resp for part in features])
 
 
-def _features(family: Family, block: Block, natural: Tensor) -> Tensor:
+def _features(mixture: DPMixture, block: Block) -> Tensor:
     r"""E[t(z)] (B, P), in double where single precision would not do.
 
     Delta is a difference of squares of the size of :math:`|z|^2 \mathrm{tr} E[\Lambda]`, each kept
@@ -274,7 +296,7 @@ def _features(family: Family, block: Block, natural: Tensor) -> Tensor:
     """
     z, var = block.z, block.var
     if z.dtype == torch.float32:
-        squares = z.square().sum(1).mean() * family.trace_of_precision(natural).amax()
+        squares = z.square().sum(1).mean() * mixture.largest_precision
         if float(squares) * torch.finfo(z.dtype).eps > ROUNDING:
             z = z.double()
-    return family.features(z, None if var is None else var.to(z.dtype))
+    return mixture.family.features(z, None if var is None else var.to(z.dtype))

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.special import digamma  # type: ignore[import-untyped]
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
@@ -128,17 +131,24 @@ def multidigamma(a: Tensor, p: int) -> Tensor:
 
 
 def solve_degrees_of_freedom(gap: Tensor, p: int) -> Tensor:
-    r"""Solve :math:`\psi_p(\nu/2) - p\log(\nu/2) = gap` for nu by bisection, () -> ().
+    r"""Solve :math:`\psi_p(\nu/2) - p\log(\nu/2) = gap` for nu, () -> ().
 
     The left side rises from minus infinity at p - 1 to 0. The answer is kept in
     [p + 1, 1e4 p] and is right to 1e-9 of its size.
     """
-    low, high = math.log(p + 1.0), math.log(1e4 * p)
-    for _ in range(36):
-        middle = (low + high) / 2
-        half = gap.new_tensor(math.exp(middle) / 2)
-        if float(multidigamma(half, p) - p * torch.log(half)) < float(gap):
-            low = middle
-        else:
-            high = middle
-    return gap.new_tensor(math.exp((low + high) / 2))
+    target, steps = float(gap), np.arange(p) / 2
+
+    def excess(log_nu: float) -> float:
+        half = math.exp(log_nu) / 2
+        return float(digamma(half - steps).sum() - p * math.log(half) - target)
+
+    return gap.new_tensor(root_within(excess, p + 1.0, 1e4 * p))
+
+
+def root_within(rising: Callable[[float], float], low: float, high: float) -> float:
+    """X in [low, high] where `rising`, a function of log x, is 0, or the end nearest to it."""
+    if rising(math.log(low)) >= 0:
+        return low
+    if rising(math.log(high)) <= 0:
+        return high
+    return math.exp(brentq(rising, math.log(low), math.log(high), xtol=1e-10))

@@ -27,6 +27,7 @@ from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, batches, moments, 
 from infimix.mixture.dp import DPMixture, Statistics, e_step
 from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.moves import Merge, coarsen, merge_while_better
+from infimix.mixture.weights import WeightLaw
 
 KAPPA = 0.05  # the means of components spread over about 1 / KAPPA of a component's variance
 MIN_ROWS = 1.0  # a component that holds less than one row is dropped
@@ -65,7 +66,7 @@ def fit_mixture(
     *,
     n_components: int,
     max_components: int | None,
-    alpha: float,
+    law: WeightLaw,
     n_restarts: int,
     max_sweeps: int,
     tol: float,
@@ -88,8 +89,8 @@ def fit_mixture(
         Components that a start has.
     max_components : int or None
         Where splitting ends; None splits nothing.
-    alpha : float
-        Concentration of the Dirichlet process.
+    law : WeightLaw
+        Prior of the weights.
     n_restarts, max_sweeps : int
         Number of starts; sweeps at most after each structural change.
     tol : float
@@ -115,7 +116,7 @@ def fit_mixture(
     sampled = list(sample.cut())
     best: MixtureFit | None = None
     for restart in range(n_restarts):
-        start = _start(family, sample, reference, n_components, alpha, seed + restart)
+        start = _start(family, sample, reference, n_components, law, seed + restart)
         start = replace(coarsen(start, caution), dof=START_DOF if heavy_tails else math.inf)
         attempt = MixtureFit(start, reference, -np.inf)
         improve(attempt, sampled, max_sweeps=START_SWEEPS, tol=tol, watch=watch)
@@ -230,7 +231,7 @@ def _start(
     sample: Block,
     reference: NormalWishart,
     n_components: int,
-    alpha: float,
+    law: WeightLaw,
     seed: int,
 ) -> DPMixture:
     """Mixture that answers to a short k-means of the sample."""
@@ -247,4 +248,4 @@ def _start(
     sums = torch.zeros(n_components, family.n_statistics, dtype=torch.float64)
     for part, some in zip(torch.split(resp, BLOCK_ROWS), sample.cut(), strict=True):
         sums += part.mT @ family.features(some.z.double()).cpu()
-    return DPMixture(family, reference, torch.tensor(alpha, dtype=torch.float64), sums)
+    return DPMixture(family, reference, law, sums)

@@ -37,11 +37,21 @@ class FullCovariance(Family):
     def features(self, z: Tensor, var: Tensor | None = None) -> Tensor:
         """(1, z, lower triangle of zz' + diag var, 1): (N, L) -> (N, P)."""
         zt = z.mT.contiguous()  # (L, N)
-        squares = [zt[i] * zt[: i + 1] for i in range(self.n_features)]  # row i of the triangle
-        if var is not None:
-            for square, variance in zip(squares, var.mT, strict=True):
-                square[-1] += variance
-        return stack_features(zt, squares)
+        if z.requires_grad or (var is not None and var.requires_grad):
+            squares = [zt[i] * zt[: i + 1] for i in range(self.n_features)]  # rows of the triangle
+            if var is not None:
+                for square, variance in zip(squares, var.mT, strict=True):
+                    square[-1] += variance
+            return stack_features(zt, squares)
+        out = zt.new_empty(self.n_statistics, len(z))  # written once, not stacked
+        out[0], out[1 : 1 + self.n_features], out[-1] = 1.0, zt, 1.0
+        first = 1 + self.n_features
+        for i in range(self.n_features):
+            torch.mul(zt[i], zt[: i + 1], out=out[first : first + i + 1])
+            first += i + 1
+            if var is not None:
+                out[first - 1] += var[:, i]
+        return out.mT
 
     def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
         """q(mu_k, Lambda_k) after the statistics (K, P); Bishop eq. 10.60 to 10.63."""
@@ -56,9 +66,9 @@ class FullCovariance(Family):
 
     def expected_natural(self, q: NormalWishart) -> Tensor:
         r""":math:`\bar\eta_k` (K, P), matched to `features`; nats."""
-        precision = self._expected_precision(q)  # (K, L, L)
+        precision, log_det = self._expected(q)  # (K, L, L), (K,)
         linear = (precision @ q.m[..., None])[..., 0]  # (K, L)
-        log_det = 0.5 * (self._expected_log_det(q) - self.n_features * LOG_2PI)
+        log_det = 0.5 * (log_det - self.n_features * LOG_2PI)
         constant = -0.5 * (self.n_features / q.kappa + (q.m * linear).sum(-1))
         # zz' is symmetric: each pair off the diagonal stands once in `features`.
         times = 2.0 - (self._row == self._col).to(precision)
@@ -74,7 +84,7 @@ class FullCovariance(Family):
         """Log of the integral of the unnormalised Normal-Wishart density, (K,) nats."""
         L = self.n_features
         gamma: Tensor = torch.special.multigammaln(q.nu / 2, L)
-        scale = 0.5 * q.nu * (L * math.log(2) - _log_det(q.Psi))
+        scale = 0.5 * q.nu * (L * math.log(2) - _log_det(_cholesky(q.Psi)))
         return scale + gamma + 0.5 * L * (LOG_2PI - torch.log(q.kappa))
 
     def mahalanobis(self, q: NormalWishart, z: Tensor) -> Tensor:
@@ -103,11 +113,13 @@ class FullCovariance(Family):
     ) -> NormalWishart:
         """See `Family`: moment conditions on E[Lambda], E[log|Lambda|] and the means' spread."""
         L, n = self.n_features, len(q.kappa) + 1.0
-        precision = self._expected_precision(q)  # (K, L, L)
-        mean_precision = (precision.sum(0) + self._expected_precision(reference)) / n
-        mean_log_det = (self._expected_log_det(q).sum() + self._expected_log_det(reference)) / n
-        expected_cov = torch.cholesky_inverse(_cholesky(mean_precision))
-        nu = solve_degrees_of_freedom(mean_log_det + _log_det(expected_cov), L)
+        precision, log_det = self._expected(q)  # (K, L, L), (K,)
+        own_precision, own_log_det = self._expected(reference)
+        mean_precision = (precision.sum(0) + own_precision) / n
+        mean_log_det = (log_det.sum() + own_log_det) / n
+        factor = _cholesky(mean_precision)
+        expected_cov = torch.cholesky_inverse(factor)
+        nu = solve_degrees_of_freedom(mean_log_det - _log_det(factor), L)
         delta = q.m - prior.m
         spread = torch.einsum("ki,kij,kj->", delta, precision, delta) + (L / q.kappa).sum()
         kappa = n * L / (spread + L / reference.kappa)
@@ -123,14 +135,14 @@ class FullCovariance(Family):
         second = lower + lower.mT - torch.diag_embed(lower.diagonal(dim1=-2, dim2=-1))
         return stats[..., -1], stats[..., 1 : 1 + L], second
 
-    def _expected_precision(self, q: NormalWishart) -> Tensor:
-        r""":math:`E[\Lambda_k] = \nu_k \Psi_k^{-1}`, (K, L, L)."""
-        return q.nu[..., None, None] * torch.cholesky_inverse(_cholesky(q.Psi))
+    def _expected(self, q: NormalWishart) -> tuple[Tensor, Tensor]:
+        r""":math:`E[\Lambda_k] = \nu_k \Psi_k^{-1}`, (K, L, L); :math:`E[\log|\Lambda_k|]`, (K,).
 
-    def _expected_log_det(self, q: NormalWishart) -> Tensor:
-        r""":math:`E[\log|\Lambda_k|]` (K,); Bishop eq. 10.65."""
-        L = self.n_features
-        return multidigamma(q.nu / 2, L) + L * math.log(2) - _log_det(q.Psi)
+        Bishop eq. 10.65.
+        """
+        L, factor = self.n_features, _cholesky(q.Psi)
+        precision = q.nu[..., None, None] * torch.cholesky_inverse(factor)
+        return precision, multidigamma(q.nu / 2, L) + L * math.log(2) - _log_det(factor)
 
 
 def _outer(m: Tensor) -> Tensor:
@@ -162,6 +174,6 @@ def _cholesky(A: Tensor) -> Tensor:
     return factor
 
 
-def _log_det(A: Tensor) -> Tensor:
-    """(..., L, L) -> (...)."""
-    return 2 * _cholesky(A).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+def _log_det(factor: Tensor) -> Tensor:
+    """Of the matrix with this Cholesky factor, (..., L, L) -> (...)."""
+    return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

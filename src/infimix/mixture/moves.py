@@ -56,10 +56,8 @@ def coarsen(mixture: DPMixture, caution: float = 1.0) -> DPMixture:
 def log_partition_evidence(mixture: DPMixture) -> Tensor:
     r""":math:`\log p(z, c)` of the statistics, each row worth :math:`\zeta`; () in nats."""
     stats = mixture.zeta * mixture.sums
-    n_rows = stats[:, 0].sum()
-    total = torch.lgamma(mixture.alpha) - torch.lgamma(mixture.alpha + n_rows)
-    weights = mixture.n_components * torch.log(mixture.alpha) + total
-    return _log_evidence_and_size(mixture, stats).sum() + weights
+    sizes = mixture.law.log_labels(len(stats)) + mixture.law.log_rows(stats[:, 0].sum())
+    return _log_evidence_and_size(mixture, stats).sum() + sizes
 
 
 def merge_gains(mixture: DPMixture) -> Tensor:
@@ -69,7 +67,8 @@ def merge_gains(mixture: DPMixture) -> Tensor:
     alone = _log_evidence_and_size(mixture, stats)
     together = _log_evidence_and_size(mixture, stats[j] + stats[k])
     gains = stats.new_full((len(stats), len(stats)), -torch.inf)
-    gains[j, k] = together - alone[j] - alone[k] - torch.log(mixture.alpha)
+    K, labels = len(stats), mixture.law.log_labels
+    gains[j, k] = together - alone[j] - alone[k] + labels(K - 1) - labels(K)
     return gains
 
 
@@ -102,6 +101,6 @@ def merge_while_better(
 
 
 def _log_evidence_and_size(mixture: DPMixture, stats: Tensor) -> Tensor:
-    """Log p(z_k) + log Gamma(n_k) of coarsened statistics (K, P) -> (K,)."""
+    """What a component of these coarsened statistics adds to log p(z, c): (K, P) -> (K,) nats."""
     evidence = mixture.family.log_evidence(mixture.prior, stats)
-    return evidence + torch.lgamma(stats[:, 0].clamp_min(1.0))
+    return evidence + mixture.law.log_size(stats[:, 0].clamp_min(1.0))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from infimix.mixture.dp import DPMixture
 from infimix.mixture.families import Family, NormalWishart
+from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
 
 
 @final
@@ -21,16 +22,19 @@ class MixtureState(nn.Module):
 
     sums: Tensor
     alpha: Tensor
+    truncation: Tensor
     zeta: Tensor
     inverse_dof: Tensor
 
-    def __init__(self, family: Family, concentration: float) -> None:
+    def __init__(self, family: Family, law: WeightLaw) -> None:
         super().__init__()
         self.family = family
         eye = torch.eye(family.n_features, dtype=torch.float64)
         weak = family.weak_prior(eye.new_zeros(family.n_features), eye, kappa=1.0)
         self.register_buffer("sums", eye.new_zeros(0, family.n_statistics))
-        self.register_buffer("alpha", eye.new_tensor(concentration))
+        self.register_buffer("alpha", eye.new_tensor(law.alpha))
+        finite = law.n_components if isinstance(law, FiniteDirichlet) else 0
+        self.register_buffer("truncation", torch.tensor(finite))  # 0: a Dirichlet process
         self.register_buffer("zeta", eye.new_tensor(1.0))
         self.register_buffer("inverse_dof", eye.new_tensor(0.0))
         for name, value in weak._asdict().items():
@@ -45,11 +49,17 @@ class MixtureState(nn.Module):
         """Prior at the scale of all latent means, that the learned prior leans on."""
         return self._law("reference")
 
+    @property
+    def law(self) -> WeightLaw:
+        """Prior of the weights."""
+        alpha, n = float(self.alpha), int(self.truncation)
+        return FiniteDirichlet(alpha, n) if n else StickBreaking(alpha)
+
     def load(self) -> DPMixture:
         """Mixture that the buffers hold."""
         prior, zeta, inverse = self._law("prior"), float(self.zeta), float(self.inverse_dof)
         dof = 1 / inverse if inverse > 0 else math.inf
-        return DPMixture(self.family, prior, self.alpha, self.sums, zeta, dof)
+        return DPMixture(self.family, prior, self.law, self.sums, zeta, dof)
 
     def store(self, mixture: DPMixture, reference: NormalWishart | None = None) -> None:
         """Keep this mixture, on the device of the buffers."""

@@ -50,7 +50,7 @@ def valley_depths(mixture: DPMixture, sample: Block) -> Tensor:
     """
     label, z = most_probable(mixture, sample).numpy(), sample.z.double().cpu().numpy()
     weight = sample.weights().cpu().numpy()
-    q = mixture.components()
+    q = mixture.components
     mean, cov = q.m.cpu().numpy(), mixture.family.covariance(q).cpu().numpy()
     cov = cov if cov.ndim == 3 else cov[:, :, None] * np.eye(cov.shape[1])
     K = mixture.n_components
@@ -148,7 +148,7 @@ def group_moments(mixture: DPMixture, groups: Tensor) -> tuple[Tensor, Tensor, T
     weights = mixture.weights()
     member = one_hot(groups).to(weights) * weights[:, None]  # (K, G)
     share = (member / member.sum(0)).mT  # (G, K)
-    means, cov = mixture.components().m, mixture.covariance()
+    means, cov = mixture.components.m, mixture.covariance()
     centre = share @ means
     delta = means - centre[groups]
     between = delta[:, :, None] * delta[:, None] if cov.ndim == 3 else delta.square()

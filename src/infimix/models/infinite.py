@@ -31,6 +31,7 @@ from infimix.mixture import (
     FullCovariance,
     MixtureFit,
     MixtureState,
+    StickBreaking,
     fit_mixture,
     settle,
 )
@@ -84,7 +85,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.n_latent, self.max_components = n_latent, max_components
         self.heavy_tails, self.n_restarts, self.seed = heavy_tails, n_restarts, seed
-        self.state = MixtureState(FullCovariance(n_latent), concentration)
+        self.state = MixtureState(FullCovariance(n_latent), StickBreaking(concentration))
 
     @property
     def n_components(self) -> int:
@@ -181,7 +182,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
                 rows.n_rows,
                 n_components=self.max_components,
                 max_components=None,  # codes that still move would be split into splinters
-                alpha=float(self.state.alpha),
+                law=self.state.law,
                 n_restarts=self.n_restarts,
                 max_sweeps=self.SWEEPS,
                 tol=self.TOLERANCE,

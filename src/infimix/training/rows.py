@@ -22,8 +22,8 @@ HELD_SPARSE_BYTES = 2**29  # less for CSR rows, which may be many times smaller 
 class Rows(ABC):
     """N rows of D model inputs, (x - offset) / scale."""
 
-    def __init__(self, n_rows: int, n_features: int) -> None:
-        self.n_rows = n_rows
+    def __init__(self, n_rows: int, n_features: int, device: torch.device) -> None:
+        self.n_rows, self.device = n_rows, device
         self.block_rows = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_features))
 
     @abstractmethod
@@ -42,12 +42,12 @@ class HeldRows(Rows):
     """Rows that lie on the device."""
 
     def __init__(self, x: Tensor) -> None:
-        super().__init__(*x.shape)
+        super().__init__(x.shape[0], x.shape[1], x.device)
         self.x = x
 
     def take(self, index: Tensor) -> Tensor:
         """See `Rows`."""
-        return self.x[index.to(self.x.device)]
+        return self.x[index.to(self.device)]
 
 
 @final
@@ -62,9 +62,8 @@ class StreamedRows(Rows):
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(*X.shape)
-        self.X, self.offset, self.scale = X, offset, scale
-        self.device, self.dtype = device, dtype
+        super().__init__(X.shape[0], X.shape[1], device)
+        self.X, self.offset, self.scale, self.dtype = X, offset, scale, dtype
 
     def take(self, index: Tensor) -> Tensor:
         """See `Rows`; read in rising order, which a disk likes better."""
