@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
-from torch import Tensor
-from torch.nn.functional import one_hot
+from sklearn.utils.validation import _check_sample_weight
 
 from infimix.data import detect_kind
-from infimix.estimators.base import MixtureEstimator, like_input
-from infimix.estimators.blocks import FAMILIES, ScaledBlocks
-from infimix.estimators.build import device_for, present_or_auto
+from infimix.estimators.blocks import FAMILIES
+from infimix.estimators.parts import PartsEstimator
 from infimix.mixture import (
     VALLEY,
-    DPMixture,
-    Join,
-    MixtureState,
+    Block,
+    FiniteDirichlet,
+    MixtureFit,
     StickBreaking,
+    Stream,
     Sweep,
     fit_mixture,
-    group_moments,
     groups_of,
     join_path,
+    kept_numbers,
     moments,
     responsibilities,
     sample_rows,
+    search,
+    settle,
     valley_depths,
 )
-from infimix.training import Progress, rows_on
+from infimix.training import Progress
+
+MANY = 2**31  # rows of a stream, at most
 
 
 @final
-class DPGaussianMixture(MixtureEstimator):
+class DPGaussianMixture(PartsEstimator):
     """Mixture whose number of components is inferred: a Dirichlet process of Gaussian parts.
 
     A component is a cluster. It is one Gaussian part, or several that no valley of the density
@@ -59,7 +60,9 @@ class DPGaussianMixture(MixtureEstimator):
         Whether parts are Student's t, their degrees of freedom learned; False leaves the plain
         Gaussian, to which they come close where tails are light.
     concentration : float, default=1.0
-        alpha of the Dirichlet process.
+        alpha of the Dirichlet process, or of all components together of the finite Dirichlet.
+    weight_prior : {"dirichlet_process", "dirichlet"}, default="dirichlet_process"
+        Law of the weights; "dirichlet" is finite, over `max_components` parts ("auto": 30).
     n_init : int, default=3
         k-means starts; the one with the best bound goes on.
     max_iter : int, default=200
@@ -95,7 +98,8 @@ class DPGaussianMixture(MixtureEstimator):
     history_ : list of dict
         One record a sweep.
     n_iter_ : int
-        Sweeps over a sample or over all rows.
+        Sweeps over a sample or over all rows, those of the other starts left out; after
+        `partial_fit` the number of batches.
     converged_ : bool
     kind_sentence_ : str
         How the columns were scaled.
@@ -117,6 +121,7 @@ class DPGaussianMixture(MixtureEstimator):
         "covariance_type": [StrOptions(set(FAMILIES))],
         "heavy_tails": ["boolean"],
         "concentration": [Interval(Real, 0, None, closed="neither")],
+        "weight_prior": [StrOptions({"dirichlet_process", "dirichlet"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -132,6 +137,7 @@ class DPGaussianMixture(MixtureEstimator):
         covariance_type: str = "full",
         heavy_tails: bool = True,
         concentration: float = 1.0,
+        weight_prior: str = "dirichlet_process",
         n_init: int = 3,
         max_iter: int = 200,
         tol: float = 1e-4,
@@ -143,6 +149,7 @@ class DPGaussianMixture(MixtureEstimator):
         self.covariance_type = covariance_type
         self.heavy_tails = heavy_tails
         self.concentration = concentration
+        self.weight_prior = weight_prior
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
@@ -170,13 +177,74 @@ class DPGaussianMixture(MixtureEstimator):
         ValueError
             If X or a parameter breaks a rule; the message names it.
         """
+        vars(self).pop("_stream", None)
+        X, weight = self._begin(X, sample_weight)
+        n_rows = float(X.shape[0] if weight is None else weight.sum())
+        blocks, seed = self._blocks(X, weight), self._seed()
+        family, plan = FAMILIES[self.covariance_type](X.shape[1]), self._plan(X.shape[0])
+        with Progress(shown=self.verbose > 0, n_steps=None) as progress:
+            watch = self._watch(n_rows, progress)
+            fit = fit_mixture(family, blocks, X.shape[0], seed=seed, watch=watch, **plan)
+        if not fit.converged:
+            warnings.warn(
+                f"The bound still rose after max_iter={self.max_iter} sweeps; raise max_iter or "
+                f"tol (now {self.tol:g}).",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self.n_iter_ = len(fit.sweeps)
+        self._finish(fit, sample_rows(blocks, X.shape[0], seed), n_rows)
+        self._label(X)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Take in a batch of rows; what is kept of all earlier ones does not grow.
+
+        The first call, on a new estimator or after `fit`, begins a mixture and fixes the scaling of
+        the columns; later ones follow it (`infimix.mixture.stream`). Batches should be drawn from
+        all of the data, not one cluster after the other, and may differ in size. Components keep
+        their numbers from one call to the next, as far as they stay; new ones come last.
+
+        Parameters
+        ----------
+        X : array-like, memory map or CSR matrix of shape (N, D)
+            Finite numbers; the first batch has at least two rows.
+        y : ignored
+        sample_weight : array-like of shape (N,), optional
+
+        Returns
+        -------
+        self
+            `labels_` are those of this batch; `lower_bound_` is an estimate for all rows so far.
+        """
+        if hasattr(self, "_stream"):
+            self._validate_params()
+            X = self._check(X, reset=False)
+            weight, before = self._weight(X, sample_weight), (self._mixture, self._groups)
+        else:
+            X, weight = self._begin(X, sample_weight)
+            plan, before, seed = self._plan(MANY), None, self._seed()
+            begin = partial(fit_mixture, FAMILIES[self.covariance_type](X.shape[1]), **plan)
+            settle_on = partial(settle, max_sweeps=self.max_iter, tol=self.tol)
+            again = partial(search, settle_on=settle_on, max_components=plan["max_components"])
+            self._stream = Stream(partial(begin, seed=seed), partial(again, seed=seed), seed)
+            self.n_iter_ = 0
+        self._stream.step(self._blocks(X, weight))
+        self.n_iter_ += 1
+        sample = self._stream.reservoir.sample()
+        self._finish(self._stream.fit, sample, self._stream.reservoir.weight)
+        if before is not None:
+            self._install(self._state, kept_numbers(*before, self._mixture, self._groups, sample))
+        self._record(self.n_components_, self.lower_bound_)
+        self._label(X)
+        return self
+
+    def _begin(self, X: Any, sample_weight: Any) -> tuple[Any, np.ndarray | None]:
+        """Check everything and scale the columns by these rows; history begins."""
         self._validate_params()
         X = self._check(X, reset=True)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        n_rows = float(X.shape[0] if weight is None else weight.sum())
-        n_start, seed = self._n_start(X.shape[0]), self._seed()
+        self._n_start(X.shape[0])
+        weight = self._weight(X, sample_weight)
         kind = detect_kind(self._summarise(X), "real")
         self._offset, self._scale = kind.offset, kind.scale
         if weight is not None:  # the weighted moments of columns that are scaled by their own
@@ -186,215 +254,54 @@ class DPGaussianMixture(MixtureEstimator):
         if self.covariance_type == "spherical":  # spheres stay spheres
             self._scale = np.full_like(self._scale, np.sqrt(np.mean(self._scale**2)))
         self.kind_sentence_ = kind.sentence
-        state = self._empty_state()
         self.history_: list[dict[str, Any]] = []
-        with Progress(shown=self.verbose > 0, n_steps=None) as progress:
+        return X, weight
 
-            def watch(sweep: Sweep) -> None:
-                bound = sweep.bound / n_rows - self._log_jacobian
-                record = {"phase": "mixture", "n_components": sweep.n_components, "bound": bound}
-                self.history_.append({"epoch": len(self.history_), **record, "valid_bound": None})
-                progress.show(self.history_[-1])
+    def _weight(self, X: Any, sample_weight: Any) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, X, ensure_non_negative=True)
 
-            blocks = self._blocks(X, weight)
-            fit = fit_mixture(
-                state.family,
-                blocks,
-                X.shape[0],
-                n_components=n_start,
-                max_components=X.shape[0] if self.max_components == "auto" else n_start,
-                law=state.law,
-                n_restarts=self.n_init,
-                max_sweeps=self.max_iter,
-                tol=self.tol,
-                seed=seed,
-                heavy_tails=self.heavy_tails,
-                watch=watch,
-            )
-        if not fit.converged:
-            warnings.warn(
-                f"The bound still rose after max_iter={self.max_iter} sweeps; raise max_iter or "
-                f"tol (now {self.tol:g}).",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        state.store(fit.mixture, fit.reference)
-        self.converged_, self.n_iter_ = fit.converged, len(fit.sweeps)
+    def _plan(self, n_rows: int) -> dict[str, Any]:
+        """What `fit_mixture` is told, for so many rows at most."""
+        n_start = self._n_start(n_rows)
+        is_process = self.weight_prior == "dirichlet_process"
+        is_open = is_process and self.max_components == "auto"
+        finite = FiniteDirichlet(self.concentration, n_start)
+        return {
+            "law": StickBreaking(self.concentration) if is_process else finite,
+            "n_components": n_start,
+            "max_components": n_rows if is_open else n_start,
+            "n_restarts": self.n_init,
+            "max_sweeps": self.max_iter,
+            "tol": self.tol,
+            "heavy_tails": self.heavy_tails,
+        }
+
+    def _watch(self, n_rows: float, progress: Progress) -> Callable[[Sweep], None]:
+        """Keep and show a record of each sweep."""
+
+        def watch(sweep: Sweep) -> None:
+            self._record(sweep.n_components, sweep.bound / n_rows - self._log_jacobian)
+            progress.show(self.history_[-1])
+
+        return watch
+
+    def _record(self, n_components: int, bound: float) -> None:
+        record = {"phase": "mixture", "n_components": n_components, "bound": bound}
+        self.history_.append({"epoch": len(self.history_), **record, "valid_bound": None})
+
+    def _finish(self, fit: MixtureFit, sample: Block, n_rows: float) -> None:
+        """Join parts to components and set what follows from the mixture."""
+        self.converged_ = fit.converged
         self.lower_bound_ = fit.bound / n_rows - self._log_jacobian
-        depths = valley_depths(fit.mixture, sample_rows(blocks, X.shape[0], seed))
-        self.merge_path_ = join_path(depths, fit.mixture.counts)
-        self._install(state, 1 + sum(join.depth >= VALLEY for join in self.merge_path_))
+        self.merge_path_ = join_path(valley_depths(fit.mixture, sample), fit.mixture.counts)
+        state = self._empty_state(fit.mixture.law)
+        state.store(fit.mixture, fit.reference)
+        n_components = 1 + sum(join.depth >= VALLEY for join in self.merge_path_)
+        self._install(state, groups_of(self.merge_path_, fit.mixture.weights(), n_components))
+
+    def _label(self, X: Any) -> None:
         resp = responsibilities(self._mixture, self._blocks(X)).cpu()
         self._part_labels = resp.argmax(1).numpy()
         self.labels_ = self._grouped(resp).argmax(1).numpy()
-        return self
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Responsibilities.
-
-        Parameters
-        ----------
-        X : array-like or CSR matrix of shape (N, D)
-
-        Returns
-        -------
-        ndarray of shape (N, K)
-            Rows sum to 1.
-        """
-        check_is_fitted(self)
-        X = self._check(X, reset=False)
-        resp = responsibilities(self._mixture, self._blocks(X)).cpu()
-        return like_input(self._grouped(resp), X)
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Mahalanobis distance to each component: to the mean of its nearest part.
-
-        Parameters
-        ----------
-        X : array-like or CSR matrix of shape (N, D)
-
-        Returns
-        -------
-        ndarray of shape (N, K)
-            In standard deviations of the part.
-        """
-        check_is_fitted(self)
-        X = self._check(X, reset=False)
-        nearest = [
-            torch.stack([far[:, self._groups == k].amin(1) for k in range(self.n_components_)], 1)
-            for far in (self._mixture.mahalanobis(block.z) for block in self._blocks(X))
-        ]
-        return like_input(torch.cat(nearest), X)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Lower bound on the log predictive density of each row.
-
-        Parameters
-        ----------
-        X : array-like or CSR matrix of shape (N, D)
-
-        Returns
-        -------
-        ndarray of shape (N,)
-            Nats, for the data as they came; larger is better.
-        """
-        check_is_fitted(self)
-        X = self._check(X, reset=False)
-        mixture = self._mixture
-        log_norm = [
-            mixture.log_joint(mixture.family.features(z)).logsumexp(1)
-            for z, _, _ in self._blocks(X)
-        ]
-        return like_input(torch.cat(log_norm) - self._log_jacobian, X)
-
-    def sample(
-        self, n_samples: int = 1, component: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw new rows.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        component : int, optional
-            Draw from this component only.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, D)
-        component : ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        self._check_component(n_samples, component)
-        random = check_random_state(self.random_state)
-        generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        weights = self._mixture.weights()
-        if component is not None:
-            weights = torch.where(self._groups == component, weights, 0.0)
-        part = torch.multinomial(weights, n_samples, True, generator=generator)
-        z = self._mixture.sample(part, generator).numpy()
-        return z * self._scale + self._offset, self._groups[part].numpy()
-
-    def cut(self, n_components: int) -> Self:
-        """Give the same mixture with more or fewer components, along `merge_path_`.
-
-        Parameters
-        ----------
-        n_components : int
-            From 1 to the number of parts.
-
-        Returns
-        -------
-        fitted estimator
-            A copy. Its `labels_` are the components of the rows' most probable parts.
-        """
-        check_is_fitted(self)
-        n_parts = len(self.component_of_part_)
-        if not 1 <= n_components <= n_parts:
-            raise ValueError(
-                f"n_components must lie in 1..{n_parts}, the parts of this fit; got {n_components}."
-            )
-        other = copy.copy(self)
-        other._install(self._state, n_components)
-        other.labels_ = other.component_of_part_[self._part_labels]
-        return other
-
-    @property
-    def _n_features_out(self) -> int:
-        return int(self.n_components_)
-
-    @property
-    def _log_jacobian(self) -> float:
-        """Log of the volume of a unit of scaled data, nats."""
-        return float(np.log(self._scale).sum())
-
-    def _blocks(self, X: Any, weight: np.ndarray | None = None) -> ScaledBlocks:
-        """Scaled rows of X, single precision if X is, else double."""
-        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
-        rows = rows_on(X, self._offset, self._scale, device_for(self.device), dtype)
-        n_statistics = FAMILIES[self.covariance_type](X.shape[1]).n_statistics
-        return ScaledBlocks(rows, n_statistics, weight)
-
-    def _grouped(self, resp: Tensor) -> Tensor:
-        """Responsibilities of the parts (N, parts) summed to those of the components (N, K)."""
-        return resp @ one_hot(self._groups).to(resp)
-
-    def _empty_state(self) -> MixtureState:
-        family = FAMILIES[self.covariance_type](self.n_features_in_)
-        return MixtureState(family, StickBreaking(self.concentration))
-
-    def _install(self, state: MixtureState, n_components: int) -> None:
-        """Set the fitted attributes that follow from the mixture, cut at `n_components`."""
-        self._state = state
-        self._mixture: DPMixture = state.load()
-        self.degrees_of_freedom_ = self._mixture.dof
-        self._groups = groups_of(self.merge_path_, self._mixture.weights(), n_components)
-        self.component_of_part_, self.n_components_ = self._groups.numpy(), n_components
-        weights, means, cov = group_moments(self._mixture, self._groups)
-        self.weights_ = weights.numpy()
-        self.means_ = means.numpy() * self._scale + self._offset
-        scale = self._scale[:, None] * self._scale if cov.ndim == 3 else self._scale**2
-        self.covariances_ = cov.numpy() * scale
-
-    def _tensors(self) -> dict[str, Tensor]:
-        scaling = {"offset": self._offset, "scale": self._scale}
-        fitted = {"part_labels": torch.from_numpy(self._part_labels)}
-        scaling_ = {k: torch.tensor(v) for k, v in scaling.items()}
-        return dict(self._state.state_dict()) | scaling_ | fitted
-
-    def _fitted(self) -> dict[str, Any]:
-        path = [list(join) for join in self.merge_path_]
-        return super()._fitted() | {
-            "converged": self.converged_,
-            "merge_path": path,
-            "n_components": self.n_components_,
-        }
-
-    def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
-        self._offset, self._scale = tensors.pop("offset").numpy(), tensors.pop("scale").numpy()
-        self.device = present_or_auto(self.device)
-        self.converged_ = fitted["converged"]
-        self.merge_path_ = [Join(*join) for join in fitted["merge_path"]]
-        self._part_labels = tensors.pop("part_labels").numpy()
-        state = self._empty_state()
-        state.load_state_dict(tensors)
-        self._install(state, fitted["n_components"])

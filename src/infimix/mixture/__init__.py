@@ -5,7 +5,7 @@ from infimix.mixture.blocks import Block, Blocks, moments, sample_rows
 from infimix.mixture.diagonal import DiagonalCovariance
 from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.fit import MixtureFit, Sweep, fit_mixture, settle
+from infimix.mixture.fit import MixtureFit, Sweep, fit_mixture, search, settle
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
     Merge,
@@ -18,7 +18,16 @@ from infimix.mixture.moves import (
 )
 from infimix.mixture.spherical import SphericalCovariance
 from infimix.mixture.state import MixtureState
-from infimix.mixture.valleys import VALLEY, Join, group_moments, groups_of, join_path, valley_depths
+from infimix.mixture.stream import Reservoir, Stream
+from infimix.mixture.valleys import (
+    VALLEY,
+    Join,
+    group_moments,
+    groups_of,
+    join_path,
+    kept_numbers,
+    valley_depths,
+)
 from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
 
 __all__ = [
@@ -36,9 +45,11 @@ __all__ = [
     "MixtureFit",
     "MixtureState",
     "NormalWishart",
+    "Reservoir",
     "SphericalCovariance",
     "Statistics",
     "StickBreaking",
+    "Stream",
     "Sweep",
     "WeightLaw",
     "coarsen",
@@ -47,6 +58,7 @@ __all__ = [
     "group_moments",
     "groups_of",
     "join_path",
+    "kept_numbers",
     "log_partition_evidence",
     "merge",
     "merge_gains",
@@ -56,6 +68,7 @@ __all__ = [
     "responsibilities",
     "rows_worth",
     "sample_rows",
+    "search",
     "settle",
     "split",
     "valley_depths",

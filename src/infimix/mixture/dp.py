@@ -64,6 +64,10 @@ class Statistics:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Statistics(*(mine + theirs for mine, theirs in pairs))
 
+    def times(self, factor: float) -> Statistics:
+        """Statistics of `factor` times as many rows of the kind."""
+        return Statistics(*(factor * value for value in vars(self).values()))
+
 
 class Tail(NamedTuple):
     """What heavy tails make of rows."""

@@ -126,19 +126,31 @@ def fit_mixture(
     best.mixture = best.mixture.with_statistics(ranks.same(best.mixture.sums))
     settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
     if max_components is not None:
-        seen: set[int] = set()
-        for round_ in range(SPLIT_ROUNDS):
-            settle_on(best, sampled)
-            if best.mixture.n_components in seen:
-                break  # merges undo what splits do
-            seen.add(best.mixture.n_components)
-            best.mixture, n_splits = split(
-                best.mixture, reference, sample, max_components, seed + round_
-            )
-            best.mixture = best.mixture.with_statistics(ranks.same(best.mixture.sums))
-            if n_splits == 0:
-                break
+        search(best, sample, settle_on, max_components=max_components, seed=seed)
     return settle_on(best, blocks)
+
+
+def search(
+    fit: MixtureFit,
+    sample: Block,
+    settle_on: Callable[[MixtureFit, Blocks], MixtureFit],
+    *,
+    max_components: int,
+    seed: int,
+) -> None:
+    """Settle and split in turn until no split stands, on rows that stand for all; in place."""
+    seen: set[int] = set()
+    for round_ in range(SPLIT_ROUNDS):
+        settle_on(fit, list(sample.cut()))
+        if fit.mixture.n_components in seen:
+            break  # merges undo what splits do
+        seen.add(fit.mixture.n_components)
+        fit.mixture, n_splits = split(
+            fit.mixture, fit.reference, sample, max_components, seed + round_
+        )
+        fit.mixture = fit.mixture.with_statistics(ranks.same(fit.mixture.sums))
+        if n_splits == 0:
+            break
 
 
 def settle(

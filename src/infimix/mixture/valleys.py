@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
 from scipy.ndimage import gaussian_filter1d  # type: ignore[import-untyped]
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -153,3 +154,30 @@ def group_moments(mixture: DPMixture, groups: Tensor) -> tuple[Tensor, Tensor, T
     delta = means - centre[groups]
     between = delta[:, :, None] * delta[:, None] if cov.ndim == 3 else delta.square()
     return member.sum(0), centre, torch.einsum("gk,k...->g...", share, cov + between)
+
+
+def kept_numbers(
+    old: DPMixture, old_groups: Tensor, new: DPMixture, new_groups: Tensor, sample: Block
+) -> Tensor:
+    """Renumber groups after those of an older mixture that share most rows; new ones come last.
+
+    Parameters
+    ----------
+    old, new : DPMixture
+    old_groups, new_groups : Tensor of shape (K,)
+        Group of each component.
+    sample : Block
+        Rows that both explain.
+
+    Returns
+    -------
+    Tensor of shape (K,)
+        Group of each component of `new`.
+    """
+    before = one_hot(old_groups[most_probable(old, sample)])
+    after = one_hot(new_groups[most_probable(new, sample)], int(new_groups.max()) + 1)
+    shared = (after.double() * sample.weights().cpu()[:, None]).mT @ before.double()
+    number = torch.full((shared.shape[0],), shared.shape[1])  # after all that are kept
+    is_matched, kept = linear_sum_assignment(shared.numpy(), maximize=True)
+    number[is_matched] = torch.from_numpy(kept)
+    return torch.argsort(torch.argsort(number, stable=True))[new_groups]
