@@ -63,6 +63,10 @@ class DPGaussianMixture(PartsEstimator):
         alpha of the Dirichlet process, or of all components together of the finite Dirichlet.
     weight_prior : {"dirichlet_process", "dirichlet"}, default="dirichlet_process"
         Law of the weights; "dirichlet" is finite, over `max_components` parts ("auto": 30).
+    cluster_spread : float in (0, 1] or "auto", default="auto"
+        Expected standard deviation of the rows of a part, as a share of that of all rows; "auto"
+        learns it. It weighs most where rows are few for their features; how strongly it is believed
+        is learned in any case.
     n_init : int, default=3
         k-means starts; the one with the best bound goes on.
     max_iter : int, default=200
@@ -87,7 +91,7 @@ class DPGaussianMixture(PartsEstimator):
     merge_path_ : list of Join
         How parts join to components: a record (n_components, parent, child, depth) for each step
         from all parts to one component, by rising depth of the valley in nats. Those of less than
-        1 nat were made; `cut` makes more or fewer.
+        1.25 nats were made; `cut` makes more or fewer.
     component_of_part_ : ndarray of shape (n_parts,)
         In 0..K - 1; parts are in falling order of size.
     degrees_of_freedom_ : float
@@ -122,6 +126,7 @@ class DPGaussianMixture(PartsEstimator):
         "heavy_tails": ["boolean"],
         "concentration": [Interval(Real, 0, None, closed="neither")],
         "weight_prior": [StrOptions({"dirichlet_process", "dirichlet"})],
+        "cluster_spread": [Interval(Real, 0, 1, closed="right"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -138,6 +143,7 @@ class DPGaussianMixture(PartsEstimator):
         heavy_tails: bool = True,
         concentration: float = 1.0,
         weight_prior: str = "dirichlet_process",
+        cluster_spread: float | str = "auto",
         n_init: int = 3,
         max_iter: int = 200,
         tol: float = 1e-4,
@@ -150,6 +156,7 @@ class DPGaussianMixture(PartsEstimator):
         self.heavy_tails = heavy_tails
         self.concentration = concentration
         self.weight_prior = weight_prior
+        self.cluster_spread = cluster_spread
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
@@ -181,7 +188,7 @@ class DPGaussianMixture(PartsEstimator):
         X, weight = self._begin(X, sample_weight)
         n_rows = float(X.shape[0] if weight is None else weight.sum())
         blocks, seed = self._blocks(X, weight), self._seed()
-        family, plan = FAMILIES[self.covariance_type](X.shape[1]), self._plan(X.shape[0])
+        family, plan = self._family(), self._plan(X.shape[0])
         with Progress(shown=self.verbose > 0, n_steps=None) as progress:
             watch = self._watch(n_rows, progress)
             fit = fit_mixture(family, blocks, X.shape[0], seed=seed, watch=watch, **plan)
@@ -224,7 +231,7 @@ class DPGaussianMixture(PartsEstimator):
         else:
             X, weight = self._begin(X, sample_weight)
             plan, before, seed = self._plan(MANY), None, self._seed()
-            begin = partial(fit_mixture, FAMILIES[self.covariance_type](X.shape[1]), **plan)
+            begin = partial(fit_mixture, self._family(), **plan)
             settle_on = partial(settle, max_sweeps=self.max_iter, tol=self.tol)
             again = partial(search, settle_on=settle_on, max_components=plan["max_components"])
             self._stream = Stream(partial(begin, seed=seed), partial(again, seed=seed), seed)

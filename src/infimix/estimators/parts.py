@@ -17,6 +17,7 @@ from infimix.estimators.blocks import FAMILIES, ScaledBlocks
 from infimix.estimators.build import device_for, present_or_auto
 from infimix.mixture import (
     DPMixture,
+    Family,
     Join,
     MixtureState,
     StickBreaking,
@@ -32,6 +33,7 @@ class PartsEstimator(MixtureEstimator):
     """A mixture on scaled features whose components are groups of its parts."""
 
     covariance_type: str
+    cluster_spread: float | str
     device: str
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -157,15 +159,18 @@ class PartsEstimator(MixtureEstimator):
         """Scaled rows of X, single precision if X is, else double."""
         dtype = torch.float32 if X.dtype == np.float32 else torch.float64
         rows = rows_on(X, self._offset, self._scale, device_for(self.device), dtype)
-        n_statistics = FAMILIES[self.covariance_type](X.shape[1]).n_statistics
-        return ScaledBlocks(rows, n_statistics, weight)
+        return ScaledBlocks(rows, self._family().n_statistics, weight)
 
     def _grouped(self, resp: Tensor) -> Tensor:
         """Responsibilities of the parts (N, parts) summed to those of the components (N, K)."""
         return resp @ one_hot(self._groups).to(resp)
 
     def _empty_state(self, law: WeightLaw) -> MixtureState:
-        return MixtureState(FAMILIES[self.covariance_type](self.n_features_in_), law)
+        return MixtureState(self._family(), law)
+
+    def _family(self) -> Family:
+        spread = None if self.cluster_spread == "auto" else float(self.cluster_spread)
+        return FAMILIES[self.covariance_type](self.n_features_in_, spread)
 
     def _install(self, state: MixtureState, groups: Tensor) -> None:
         """Set the fitted attributes that follow from the mixture and the component of each part."""

@@ -111,7 +111,7 @@ def fit_mixture(
         Components in falling order of size.
     """
     mean, cov = moments(blocks)
-    reference = family.weak_prior(mean, cov, KAPPA)
+    reference = family.reference(mean, cov, KAPPA)
     sample = sample_rows(blocks, n_rows, seed)
     sampled = list(sample.cut())
     best: MixtureFit | None = None

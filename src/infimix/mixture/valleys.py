@@ -25,7 +25,7 @@ from infimix.mixture.births import most_probable
 from infimix.mixture.blocks import Block
 from infimix.mixture.dp import DPMixture
 
-VALLEY = 1.0  # nats: a valley of a third of the lower peak parts two clusters
+VALLEY = 1.25  # nats: a valley of 0.29 of the lower peak parts two clusters
 FAR = 6.0  # standard deviations, from where the normal formula stands for an empty histogram
 NO_PEAK_ROWS = 2.0
 BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
