@@ -1,3 +1,4 @@
+import json
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +12,7 @@ from infimix.report.figures import (
     latent_map,
     project,
     sizes_plot,
+    tree_plot,
 )
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
@@ -140,3 +142,26 @@ def test_bars_are_sorted_and_carry_the_weight():
     assert '"x":["1","0","2"]' in plot.json
     assert '"customdata":[[0.75,0.7],[0.25,0.2],[0.0,0.1]]' in plot.json
     assert "from 9 to 0 rows" in plot.alt
+
+
+def test_tree_joins_parts_at_the_depths_of_their_valleys():
+    """Parts 2 and 3 join, then 0 and 1; then all. Three parts in two components before."""
+    path = [[3, 2, 3, 0.4], [2, 0, 1, 0.9], [1, 2, 0, 7.5]]
+    plot = tree_plot(path, [0, 0, 1, 1])
+    drawn = json.loads(plot.json)
+    *joins, leaves = drawn["data"]
+    assert sorted(max(join["y"]) for join in joins) == [0.4, 0.9, 7.5]
+    assert sorted(leaves["customdata"]) == [[0, 0], [1, 0], [2, 1], [3, 1]]
+    colour = [component_style(k)[0] for _, k in leaves["customdata"]]
+    assert leaves["marker"]["color"] == colour
+    for join in joins[:2]:  # each over the two leaves of one component
+        ends = [leaves["customdata"][leaves["x"].index(x)][1] for x in (join["x"][0], join["x"][3])]
+        assert ends[0] == ends[1]
+    assert "inside a component is 0.9 nats" in plot.caption
+    assert "between two is 7.5 nats" in plot.caption
+    assert "4 parts to 2 components" in plot.alt
+
+
+def test_one_part_has_no_tree():
+    assert tree_plot([], [0]) is None
+    assert tree_plot([], []) is None

@@ -186,7 +186,7 @@ class PartsEstimator(MixtureEstimator):
 
     def _tensors(self) -> dict[str, Tensor]:
         scaling = {"offset": self._offset, "scale": self._scale}
-        fitted = {"part_labels": torch.from_numpy(self._part_labels), "groups": self._groups}
+        fitted = {"part_labels": torch.from_numpy(self._part_labels)}
         scaling_ = {k: torch.tensor(v) for k, v in scaling.items()}
         return dict(self._state.state_dict()) | scaling_ | fitted
 
@@ -195,6 +195,7 @@ class PartsEstimator(MixtureEstimator):
         return super()._fitted() | {
             "converged": self.converged_,
             "merge_path": path,
+            "component_of_part": self.component_of_part_.tolist(),
         }
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
@@ -202,7 +203,7 @@ class PartsEstimator(MixtureEstimator):
         self.device = present_or_auto(self.device)
         self.converged_ = fitted["converged"]
         self.merge_path_ = [Join(*join) for join in fitted["merge_path"]]
-        self._part_labels, groups = tensors.pop("part_labels").numpy(), tensors.pop("groups")
+        self._part_labels = tensors.pop("part_labels").numpy()
         state = self._empty_state(StickBreaking(1.0))  # what is loaded brings its own
         state.load_state_dict(tensors)
-        self._install(state, groups)
+        self._install(state, torch.tensor(fitted["component_of_part"]))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import dendrogram
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
@@ -38,6 +39,7 @@ SYMBOLS = {  # plotly's name -> points of the same shape as an SVG path in a box
 TRAIN_COLOUR, VALID_COLOUR = COLOURS[0], COLOURS[5]
 
 MAX_POINTS = 2000  # on the latent map
+SHALLOWEST = 0.05  # nats, on the tree; shallower valleys are drawn so
 MIN_TSNE_POINTS = 10
 SEED = 0
 
@@ -143,7 +145,7 @@ def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | 
     )
     _dress(figure, "epoch", "components")
     figure.update_yaxes(rangemode="tozero", tickformat="d")
-    caption = "Components are merged as far as the bound allows."
+    caption = "Components are merged as far as the evidence of the partition asks."
     warm_up = [entry["epoch"] for entry in history if entry["phase"] == "warm-up"]
     if warm_up:
         caption += " Shaded: warm-up, before there is a mixture."
@@ -181,6 +183,54 @@ def sizes_plot(sizes: NDArray, weights: NDArray) -> Plot:
     figure.update_xaxes(type="category")
     alt = f"Bars of the rows in {len(sizes)} components, from {sizes.max()} to {sizes.min()} rows."
     return Plot("sizes", "Component sizes", "Rows in each component.", alt, figure.to_json())
+
+
+def tree_plot(merge_path: list[list[float]], component_of_part: list[int]) -> Plot | None:
+    """Tree by which parts join to components; None where there is one part."""
+    if not merge_path:
+        return None
+    n_parts = len(component_of_part)
+    cluster, size, tree = list(range(n_parts)), [1] * n_parts, []
+    for _, parent, child, depth in merge_path:  # as scipy numbers the clusters of a linkage
+        i, j = int(parent), int(child)
+        size[i] += size[j]
+        tree.append([cluster[i], cluster[j], max(depth, SHALLOWEST), size[i]])
+        cluster[i] = n_parts + len(tree) - 1
+    drawn = dendrogram(np.array(tree), no_plot=True)
+    figure = go.Figure()
+    for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+        figure.add_scatter(
+            x=x,
+            y=np.maximum(y, SHALLOWEST / 2).tolist(),
+            mode="lines",
+            line={"color": "#8A8A8A", "width": 2},
+            hovertemplate=f"valley of {y[1]:.3g} nats<extra></extra>",
+        )
+    leaves = [component_of_part[part] for part in drawn["leaves"]]
+    x = [5 + 10 * i for i in range(n_parts)]  # where scipy puts them
+    styles = [component_style(k) for k in leaves]
+    figure.add_scatter(
+        x=x,
+        y=[SHALLOWEST / 2] * n_parts,
+        mode="markers",
+        marker={"size": 9, "color": [s[0] for s in styles], "symbol": [s[1] for s in styles]},
+        customdata=list(zip(drawn["leaves"], leaves, strict=True)),
+        hovertemplate="part %{customdata[0]}<br>component %{customdata[1]}<extra></extra>",
+    )
+    n_components = 1 + max(component_of_part)
+    _dress(figure, "component of each part", "depth of the valley in nats")
+    figure.update_xaxes(tickvals=x, ticktext=[str(k) for k in leaves])
+    figure.update_yaxes(type="log", dtick=1)
+    made = [join[3] for join in merge_path[: n_parts - n_components]]
+    waiting = [join[3] for join in merge_path[n_parts - n_components :]]
+    caption = "Parts that no deep valley of the density lies between are one component. "
+    if made:
+        caption += f"The deepest valley inside a component is {max(made):.3g} nats. "
+    if waiting:
+        caption += f"The shallowest between two is {min(waiting):.3g} nats. "
+    caption += "Cut the tree elsewhere with cut(n_components)."
+    alt = f"Tree that joins {n_parts} parts to {n_components} components and further, to one."
+    return Plot("tree", "Tree of components", caption, alt, figure.to_json())
 
 
 def latent_map(summary: dict[str, NDArray], n_rows: int) -> Plot:

@@ -22,6 +22,7 @@ from infimix.report.figures import (
     components_plot,
     latent_map,
     sizes_plot,
+    tree_plot,
 )
 from infimix.report.images import Tiles, tiles_for
 from infimix.report.run_directory import RunDirectory, read_run_directory
@@ -85,6 +86,8 @@ def _context(run: RunDirectory) -> dict[str, Any]:
     order = np.argsort(-sizes, kind="stable")
     curves = bound_plots(run.history)
     number = components_plot(run.history, metrics["n_components"])
+    fitted = run.config.get("fitted", {})
+    tree = tree_plot(fitted.get("merge_path", []), fitted.get("component_of_part", []))
     missing = [
         name
         for name, content in (("history.jsonl", run.history), ("summary.npz", run.summary))
@@ -98,7 +101,7 @@ def _context(run: RunDirectory) -> dict[str, Any]:
         "missing": missing,
         "latent_map": latent_map(run.summary, metrics["n_rows"]) if run.summary else None,
         "sizes_plot": sizes_plot(sizes, weights),
-        "curves": [*curves[-1:], *([number] if number else []), *curves[:-1]],
+        "curves": [*curves[-1:], *(plot for plot in (number, tree) if plot), *curves[:-1]],
         **_pictures_or_features(run.summary, sizes, order),
         "scores": _scores(metrics.get("scores", {})),
         "params": _settings(run.config.get("params", {})),
