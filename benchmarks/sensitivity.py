@@ -35,7 +35,7 @@ CASES = [
 ]
 SETTINGS: list[dict[str, Any]] = [
     {},
-    *({"cluster_spread": value} for value in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)),
+    *({"cluster_spread": value} for value in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)),
     *({"concentration": value} for value in (0.01, 0.1, 10.0, 100.0)),
     {"weight_prior": "dirichlet"},
     *({"max_components": value} for value in (20, 60)),

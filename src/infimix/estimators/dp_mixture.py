@@ -63,10 +63,10 @@ class DPGaussianMixture(PartsEstimator):
         alpha of the Dirichlet process, or of all components together of the finite Dirichlet.
     weight_prior : {"dirichlet_process", "dirichlet"}, default="dirichlet_process"
         Law of the weights; "dirichlet" is finite, over `max_components` parts ("auto": 30).
-    cluster_spread : float in (0, 1] or "auto", default="auto"
-        Expected standard deviation of the rows of a part, as a share of that of all rows; "auto"
-        learns it. It weighs most where rows are few for their features; how strongly it is believed
-        is learned in any case.
+    cluster_spread : float in (0, 1], default=1.0
+        Expected standard deviation of the rows of a part, as a share of that of all rows. The prior
+        is learned and leans on this as on one part more, so it weighs where there are few parts or
+        few rows for their features; there less of it makes more parts.
     n_init : int, default=3
         k-means starts; the one with the best bound goes on.
     max_iter : int, default=200
@@ -126,7 +126,7 @@ class DPGaussianMixture(PartsEstimator):
         "heavy_tails": ["boolean"],
         "concentration": [Interval(Real, 0, None, closed="neither")],
         "weight_prior": [StrOptions({"dirichlet_process", "dirichlet"})],
-        "cluster_spread": [Interval(Real, 0, 1, closed="right"), StrOptions({"auto"})],
+        "cluster_spread": [Interval(Real, 0, 1, closed="right")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -143,7 +143,7 @@ class DPGaussianMixture(PartsEstimator):
         heavy_tails: bool = True,
         concentration: float = 1.0,
         weight_prior: str = "dirichlet_process",
-        cluster_spread: float | str = "auto",
+        cluster_spread: float = 1.0,
         n_init: int = 3,
         max_iter: int = 200,
         tol: float = 1e-4,
@@ -282,6 +282,7 @@ class DPGaussianMixture(PartsEstimator):
             "n_restarts": self.n_init,
             "max_sweeps": self.max_iter,
             "tol": self.tol,
+            "spread": self.cluster_spread,
             "heavy_tails": self.heavy_tails,
         }
 

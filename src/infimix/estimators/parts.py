@@ -33,7 +33,6 @@ class PartsEstimator(MixtureEstimator):
     """A mixture on scaled features whose components are groups of its parts."""
 
     covariance_type: str
-    cluster_spread: float | str
     device: str
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -169,8 +168,7 @@ class PartsEstimator(MixtureEstimator):
         return MixtureState(self._family(), law)
 
     def _family(self) -> Family:
-        spread = None if self.cluster_spread == "auto" else float(self.cluster_spread)
-        return FAMILIES[self.covariance_type](self.n_features_in_, spread)
+        return FAMILIES[self.covariance_type](self.n_features_in_)
 
     def _install(self, state: MixtureState, groups: Tensor) -> None:
         """Set the fitted attributes that follow from the mixture and the component of each part."""

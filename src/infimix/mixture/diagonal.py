@@ -91,14 +91,11 @@ class DiagonalCovariance(Family):
         mean_precision = (precision.sum(0) + reference.nu / reference.Psi) / n  # (L,)
         log_precision = self._expected_log_precision(q).sum(0)
         mean_log = (log_precision + self._expected_log_precision(reference)) / n
-        variance = self.covariance(reference)
-        if self.spread is None:
-            variance = 1 / mean_precision + VARIANCE_FLOOR * variance
-        excess = 1 - variance * mean_precision  # 0 where the scale is learned
-        nu = solve_degrees_of_freedom((mean_log + variance.log() + excess).mean(), 1)
+        nu = solve_degrees_of_freedom((mean_log - mean_precision.log()).mean(), 1)
         spread = (precision * (q.m - prior.m).square()).sum() + (L / q.kappa).sum()
         kappa = n * L / (spread + L / reference.kappa)
-        return NormalWishart(prior.m, kappa, nu, nu * variance)
+        Psi = nu * (1 / mean_precision + VARIANCE_FLOOR * self.covariance(reference))
+        return NormalWishart(prior.m, kappa, nu, Psi)
 
     def _expected_log_precision(self, q: NormalWishart) -> Tensor:
         r""":math:`E[\log\lambda_{kl}]` (K, L)."""

@@ -48,19 +48,12 @@ class NormalWishart(NamedTuple):
 
 
 class Family(ABC):
-    """Gaussian components with a conjugate prior: L features, P statistics a row.
-
-    Parameters
-    ----------
-    n_features : int
-    spread : float, optional
-        Standard deviation of a component as a share of the data's, if it is known beforehand.
-    """
+    """Gaussian components with a conjugate prior: L features, P statistics a row."""
 
     name: str
 
-    def __init__(self, n_features: int, spread: float | None = None) -> None:
-        self.n_features, self.spread = n_features, spread
+    def __init__(self, n_features: int) -> None:
+        self.n_features = n_features
 
     @property
     @abstractmethod
@@ -101,10 +94,6 @@ class Family(ABC):
     def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
         """Prior worth few rows; its components have about the covariance `cov` (L, L)."""
 
-    def reference(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
-        """Weak prior for rows of this mean (L,) and covariance (L, L)."""
-        return self.weak_prior(mean, cov if self.spread is None else self.spread**2 * cov, kappa)
-
     @abstractmethod
     def empirical_bayes(
         self, prior: NormalWishart, q: NormalWishart, reference: NormalWishart
@@ -112,8 +101,7 @@ class Family(ABC):
         r"""Hyper-parameters that maximise :math:`\sum_k E_q[\log p(\mu_k, \Lambda_k)]`.
 
         `reference` counts as one component more, so that one or two components cannot drive the
-        prior to a point mass. The location m stays where it is, and so does the expected
-        covariance, at that of `reference`, if `spread` is known.
+        prior to a point mass. The location m stays where it is.
         """
 
     def covariance(self, q: NormalWishart) -> Tensor:

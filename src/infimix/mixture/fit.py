@@ -71,6 +71,7 @@ def fit_mixture(
     max_sweeps: int,
     tol: float,
     seed: int,
+    spread: float = 1.0,
     heavy_tails: bool = False,
     caution: float = 1.0,
     watch: Watcher = lambda sweep: None,
@@ -97,6 +98,9 @@ def fit_mixture(
         A sweep that raises the bound by less than this many nats a row is the last.
     seed : int
         Seed of the starts.
+    spread : float, default=1.0
+        Standard deviation of a component as a share of that of all rows, that learned priors lean
+        on as on one component more.
     heavy_tails : bool, default=False
         Whether components are Student's t, with degrees of freedom that are learned.
     caution : float, default=1.0
@@ -111,7 +115,7 @@ def fit_mixture(
         Components in falling order of size.
     """
     mean, cov = moments(blocks)
-    reference = family.reference(mean, cov, KAPPA)
+    reference = family.weak_prior(mean, spread**2 * cov, KAPPA)
     sample = sample_rows(blocks, n_rows, seed)
     sampled = list(sample.cut())
     best: MixtureFit | None = None

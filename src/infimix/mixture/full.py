@@ -25,8 +25,8 @@ class FullCovariance(Family):
 
     name = "full"
 
-    def __init__(self, n_features: int, spread: float | None = None) -> None:
-        super().__init__(n_features, spread)
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
         self._row, self._col = torch.tril_indices(n_features, n_features)
 
     @property
@@ -117,16 +117,15 @@ class FullCovariance(Family):
         own_precision, own_log_det = self._expected(reference)
         mean_precision = (precision.sum(0) + own_precision) / n
         mean_log_det = (log_det.sum() + own_log_det) / n
-        expected_cov = self.covariance(reference)
-        if self.spread is None:
-            floor = torch.diag(VARIANCE_FLOOR * expected_cov.diagonal())
-            expected_cov = _symmetric(torch.cholesky_inverse(_cholesky(mean_precision))) + floor
-        excess = L - (expected_cov * mean_precision).sum()  # 0 where the scale is learned
-        nu = solve_degrees_of_freedom(mean_log_det + _log_det(_cholesky(expected_cov)) + excess, L)
+        factor = _cholesky(mean_precision)
+        expected_cov = torch.cholesky_inverse(factor)
+        nu = solve_degrees_of_freedom(mean_log_det - _log_det(factor), L)
         delta = q.m - prior.m
         spread = torch.einsum("ki,kij,kj->", delta, precision, delta) + (L / q.kappa).sum()
         kappa = n * L / (spread + L / reference.kappa)
-        return NormalWishart(prior.m, kappa, nu, nu * expected_cov)
+        floor = VARIANCE_FLOOR * self.covariance(reference).diagonal()
+        Psi = nu * (_symmetric(expected_cov) + torch.diag(floor))
+        return NormalWishart(prior.m, kappa, nu, Psi)
 
     def _unpack(self, stats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(..., P) -> weights (...), first moments (..., L), second moments (..., L, L)."""

@@ -99,15 +99,12 @@ class SphericalCovariance(Family):
         mean_precision = (precision.sum() + reference.nu / reference.Psi[0]) / n
         log_precision = self._expected_log_precision(q).sum()
         mean_log = (log_precision + self._expected_log_precision(reference)) / n
-        variance = reference.Psi / reference.nu  # (1,)
-        if self.spread is None:
-            variance = 1 / mean_precision + VARIANCE_FLOOR * variance
-        excess = 1 - variance[0] * mean_precision  # 0 where the scale is learned
-        nu = solve_degrees_of_freedom(mean_log + variance[0].log() + excess, 1)
+        nu = solve_degrees_of_freedom(mean_log - mean_precision.log(), 1)
         delta = (q.m - prior.m).square().sum(-1)
         spread = (precision * delta).sum() + (L / q.kappa).sum()
         kappa = n * L / (spread + L / reference.kappa)
-        return NormalWishart(prior.m, kappa, nu, nu * variance)
+        Psi = nu * (1 / mean_precision + VARIANCE_FLOOR * reference.Psi / reference.nu)
+        return NormalWishart(prior.m, kappa, nu, Psi)
 
     def _expected_log_precision(self, q: NormalWishart) -> Tensor:
         r""":math:`E[\log\lambda_k]` (K,)."""
