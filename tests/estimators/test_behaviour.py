@@ -1,6 +1,7 @@
 """What both estimators promise, whatever the model."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,16 @@ def hard_cases() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("case", list(hard_cases()))
 def test_hard_data_give_finite_answers(make: Make, case: str) -> None:
-    check_answers(make().fit(hard_cases()[case]), hard_cases()[case])
+    is_said = {"one far row": "Row 40 of X"}
+    if isinstance(make(), DPGaussianMixture):
+        is_said |= {
+            "two rows": "2 rows for 3 columns",
+            "more columns than rows": "8 rows for 30 columns",
+        }
+    warned = pytest.warns(UserWarning, match=is_said[case]) if case in is_said else nullcontext()
+    with warned:
+        model = make().fit(hard_cases()[case])
+    check_answers(model, hard_cases()[case])
 
 
 @pytest.mark.parametrize(

@@ -210,15 +210,18 @@ def test_a_weight_is_as_good_as_repeats() -> None:
 
 
 def test_cluster_spread_weighs_where_rows_are_few() -> None:
-    """One cluster: few rows are taken apart if they are told to be, many know better."""
-    X = np.random.default_rng(1).normal(size=(1200, 5))
+    """Four clusters of different shape: few rows are taken apart if they are told to be."""
+    rng = np.random.default_rng(0)
+    y = np.tile(np.arange(4), 300)
+    shape = rng.uniform(0.5, 2, size=(4, 5))
+    X = rng.normal(size=(1200, 5)) * shape[y] + 4 * rng.normal(size=(4, 5))[y]
     few, many = (
         [
             DPGaussianMixture(cluster_spread=spread, random_state=0).fit(X[:n]).n_components_
-            for spread in (0.05, 0.5, 1.0)
+            for spread in (0.05, 0.3, 1.0)
         ]
         for n in (60, 1200)
     )
-    assert few[0] > 5
-    assert few[1:] == [1, 1]
-    assert many == [1, 1, 1]
+    assert few[0] > few[1]
+    assert few[1:] == [4, 4]
+    assert many == [4, 4, 4]

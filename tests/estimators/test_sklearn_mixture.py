@@ -114,7 +114,7 @@ DOES_NOT_APPLY = {
 }
 
 # Values that a case may not have; the other cases of its test are run.
-LACKED = {"tied", "dirichlet_distribution", "random", "random_from_data", "k-means++"}
+LACKED = {"tied", "random", "random_from_data", "k-means++"}
 
 # What we say | what scikit-learn says there.
 WORDS = {
@@ -133,7 +133,7 @@ class BayesianGaussianMixture(DPGaussianMixture):
     refused.
     """
 
-    heavy_tails = False
+    heavy_tails, cluster_spread = False, 1.0
     device = "cpu"
 
     def __init__(
@@ -161,7 +161,14 @@ class BayesianGaussianMixture(DPGaussianMixture):
 
     @property
     def concentration(self) -> float:
-        return 1 / self.n_components  # scikit-learn's default
+        """scikit-learn's default: 1 / K for the process, and 1 / K of each part of K."""
+        return 1 / self.n_components if self.weight_prior == "dirichlet_process" else 1.0
+
+    @property
+    def weight_prior(self) -> str:
+        return {"dirichlet_distribution": "dirichlet"}.get(
+            self.weight_concentration_prior_type, self.weight_concentration_prior_type
+        )
 
     def fit(self, X: Any, y: Any = None) -> Self:
         assert not LACKED & {v for v in self.get_params().values() if isinstance(v, str)}

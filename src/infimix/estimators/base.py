@@ -171,14 +171,23 @@ class MixtureEstimator(
             _check_counts(X.data)
         return X
 
-    def _summarise(self, X: Any) -> ColumnSummary:
-        """Summary of the columns; data in which nothing differs are fitted, with a warning."""
+    def _summarise(self, X: Any, stacklevel: int = 3) -> ColumnSummary:
+        """Summary of the columns; where the data say little they are fitted, with a warning."""
         summary = summarise_columns(X)
         if (summary.minimum == summary.maximum).all():
             warnings.warn(
                 f"All {summary.n_rows} rows of X are equal, so there is one cluster and nothing to "
                 "learn; look whether the right columns were read.",
-                stacklevel=3,
+                stacklevel=stacklevel,
+            )
+        far = _far_out(X, summary)
+        if far is not None:
+            row, column = far
+            warnings.warn(
+                f"Row {row} of X is so far out in column {column}, at {X[row, column]:g}, that all "
+                "others are one point there and what parts them in this column is lost; remove the "
+                "row or mend the value.",
+                stacklevel=stacklevel,
             )
         return summary
 
@@ -213,6 +222,29 @@ class MixtureEstimator(
 
 
 AUTO_COMPONENTS = 30
+FAR_OUT = 1e-4  # share of a column's variance that is left without the row
+
+
+def _far_out(X: Any, summary: ColumnSummary) -> tuple[int, int] | None:
+    """Row and column of a value beside which the rest of its column seems one point, if any.
+
+    Variances of components are held up by a share of the column's own (`VARIANCE_FLOOR`), which
+    such a value decides. Whole numbers are left out: counts may be rare, and are no less counts.
+    """
+    if summary.is_integer or summary.n_rows < 3:
+        return None
+    n, largest = (
+        summary.n_rows,
+        np.maximum(summary.maximum - summary.mean, summary.mean - summary.minimum),
+    )
+    with np.errstate(all="ignore"):
+        left = 1 - largest**2 / ((n - 1) * summary.variance)
+    for column in np.flatnonzero(left < FAR_OUT):
+        values = np.asarray(X[:, column], dtype=np.float64)
+        row = int(np.abs(values - summary.mean[column]).argmax())
+        if np.ptp(np.delete(values, row)) > 0:
+            return row, int(column)
+    return None
 
 
 def _check_counts(values: np.ndarray) -> None:

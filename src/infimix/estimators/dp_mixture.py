@@ -252,7 +252,15 @@ class DPGaussianMixture(PartsEstimator):
         X = self._check(X, reset=True)
         self._n_start(X.shape[0])
         weight = self._weight(X, sample_weight)
-        kind = detect_kind(self._summarise(X), "real")
+        summary = self._summarise(X, stacklevel=4)
+        is_wide = self.covariance_type == "full" and X.shape[0] <= X.shape[1]
+        if is_wide and (summary.minimum < summary.maximum).any():
+            warnings.warn(
+                f"X has {X.shape[0]} rows for {X.shape[1]} columns, too few for full "
+                "covariances: pass fewer columns, by PCA say, or covariance_type='diag'.",
+                stacklevel=3,
+            )
+        kind = detect_kind(summary, "real")
         self._offset, self._scale = kind.offset, kind.scale
         if weight is not None:  # the weighted moments of columns that are scaled by their own
             mean, cov = moments(self._blocks(X, weight))

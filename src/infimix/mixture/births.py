@@ -7,11 +7,13 @@ sweeps of a mixture of their own; what is left after merging them by log p(z, c)
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans  # type: ignore[import-untyped]
+from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -19,7 +21,7 @@ from torch.nn.functional import one_hot
 from infimix.mixture.blocks import Block
 from infimix.mixture.dp import DPMixture, e_step, responsibilities
 from infimix.mixture.families import NormalWishart
-from infimix.mixture.moves import merge_while_better
+from infimix.mixture.moves import log_partition_evidence, merge_while_better
 
 SPLIT_ROWS = 2000  # of a component that a split looks at
 SPLIT_SWEEPS = 5
@@ -87,9 +89,7 @@ def _pieces(
     n_pieces = min(most, len(index) // LEAST_ROWS, len(np.unique(white, axis=0)))
     if n_pieces < 2:
         return mixture.sums[k, None]
-    with threadpool_limits(limits=1):  # repeatable, as in `fit`
-        label = KMeans(n_pieces, n_init=1, random_state=seed).fit_predict(white)
-    resp = one_hot(torch.from_numpy(label).long(), n_pieces).to(weight)
+    resp = one_hot(k_means(white, n_pieces, seed), n_pieces).to(weight)
     weight = weight * (mixture.counts[k] / weight.sum())
     start = (resp.mT * weight) @ mixture.family.features(z, var)
     blocks = [Block(z, var, weight)]
@@ -102,9 +102,26 @@ def _pieces(
 
 
 def _settled(own: DPMixture, reference: NormalWishart, blocks: list[Block]) -> DPMixture:
-    """A few sweeps, then merges."""
+    """A few sweeps, then merges; one component if that is more probable than what they leave."""
     for _ in range(SPLIT_SWEEPS):
         own = own.with_learned_prior(reference)
         sums = e_step(own, blocks).sums
-        own = own.with_statistics(sums[sums[:, 0] >= 1])
-    return merge_while_better(own)[0]
+        own = own.with_statistics(sums[sums[:, 0] >= min(1.0, float(sums[:, 0].max()))])
+    own = merge_while_better(own)[0]
+    one = own.with_statistics(own.sums.sum(0, keepdim=True))
+    # Merges look at pairs: three pieces may be worse than one where any two of them are better.
+    return max(own, one, key=lambda mixture: float(log_partition_evidence(mixture)))
+
+
+def k_means(
+    rows: np.ndarray, n: int, seed: int, weight: np.ndarray | None = None, max_iter: int = 300
+) -> Tensor:
+    """Label of each row (M,) in 0..n - 1; n is at most the number of distinct rows.
+
+    Rows that differ by rounding only may fall together, so that some labels are not given.
+    """
+    means = KMeans(n, n_init=1, max_iter=max_iter, random_state=seed)
+    # One thread: the order in which threads add up is not repeatable.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return torch.from_numpy(means.fit_predict(rows, sample_weight=weight)).long()

@@ -97,7 +97,8 @@ def batches(blocks: Blocks, n_rows: float) -> Iterator[list[Block]]:
 def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
     """Mean (L,) and covariance (L, L) of the rows, float64 on the CPU, by two passes.
 
-    A feature that is constant up to rounding has no scale of its own and is given variance 1.
+    A feature that is constant up to rounding has no scale of its own and is given the mean variance
+    of the others, 1 if there are none.
     """
     total = sum(float(block.weights().sum()) for block in blocks)
     sums = [block.weights() @ block.z.double() for block in blocks]
@@ -110,6 +111,7 @@ def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
             cov += torch.diag(weight @ block.var.double())
     cov /= total
     variance = cov.diagonal()
-    variance[variance.sqrt() <= total * torch.finfo(cov.dtype).eps * mean.abs()] = 1.0
+    is_constant = variance.sqrt() <= total * torch.finfo(cov.dtype).eps * mean.abs()
+    variance[is_constant] = 1.0 if bool(is_constant.all()) else variance[~is_constant].mean()
     variance *= 1 + VARIANCE_FLOOR  # fewer rows than features leave no determinant but rounding
     return mean.cpu(), cov.cpu()

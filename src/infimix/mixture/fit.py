@@ -17,12 +17,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans  # type: ignore[import-untyped]
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from infimix.mixture import ranks
-from infimix.mixture.births import split
+from infimix.mixture.births import k_means, split
 from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, batches, moments, sample_rows
 from infimix.mixture.dp import DPMixture, Statistics, e_step
 from infimix.mixture.families import Family, NormalWishart
@@ -30,7 +28,7 @@ from infimix.mixture.moves import Merge, coarsen, merge_while_better
 from infimix.mixture.weights import WeightLaw
 
 KAPPA = 0.05  # the means of components spread over about 1 / KAPPA of a component's variance
-MIN_ROWS = 1.0  # a component that holds less than one row is dropped
+MIN_ROWS = 1.0  # a component that holds less than one row is dropped, unless it is the largest
 START_SWEEPS = 10
 SPLIT_ROUNDS = 8  # each can double the components
 START_DOF = 5.0  # where the tails are learned from
@@ -119,9 +117,10 @@ def fit_mixture(
     sample = sample_rows(blocks, n_rows, seed)
     sampled = list(sample.cut())
     best: MixtureFit | None = None
+    dof = START_DOF if heavy_tails else math.inf
     for restart in range(n_restarts):
         start = _start(family, sample, reference, n_components, law, seed + restart)
-        start = replace(coarsen(start, caution), dof=START_DOF if heavy_tails else math.inf)
+        start = replace(coarsen(start, caution), dof=dof)
         attempt = MixtureFit(start, reference, -np.inf)
         improve(attempt, sampled, max_sweeps=START_SWEEPS, tol=tol, watch=watch)
         if best is None or attempt.bound > best.bound:
@@ -131,6 +130,7 @@ def fit_mixture(
     settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
     if max_components is not None:
         search(best, sample, settle_on, max_components=max_components, seed=seed)
+        best = _or_one(best, partial(settle_on, blocks=sampled), dof)
     return settle_on(best, blocks)
 
 
@@ -192,7 +192,7 @@ def improve(
         fit.bound = float(memo.bound(mixture))
         fit.sweeps.append(Sweep(fit.bound, mixture.n_components))
         watch(fit.sweeps[-1])
-        holds_rows = mixture.counts >= MIN_ROWS
+        holds_rows = mixture.counts >= min(MIN_ROWS, float(mixture.counts.max()))
         fit.mixture = mixture.with_statistics(mixture.sums[holds_rows])
         if not bool(holds_rows.all()):
             memo = Memo()
@@ -256,12 +256,25 @@ def _start(
     white = (sample.z.double().cpu() / variance.sqrt()).numpy()
     weight = sample.weights().cpu()
     n_components = min(n_components, len(np.unique(white, axis=0)))
-    # One thread: the order in which threads add up is not repeatable.
-    with threadpool_limits(limits=1):
-        means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed)
-        label = torch.from_numpy(means.fit_predict(white, sample_weight=weight.numpy())).long()
+    label = k_means(white, n_components, seed, weight.numpy(), max_iter=20)
     resp = torch.nn.functional.one_hot(label, n_components) * weight[:, None]
     sums = torch.zeros(n_components, family.n_statistics, dtype=torch.float64)
     for part, some in zip(torch.split(resp, BLOCK_ROWS), sample.cut(), strict=True):
         sums += part.mT @ family.features(some.z.double()).cpu()
     return DPMixture(family, reference, law, sums)
+
+
+def _or_one(
+    fit: MixtureFit, settle_on: Callable[[MixtureFit], MixtureFit], dof: float
+) -> MixtureFit:
+    """Return the fit, or that of one component if its bound is better.
+
+    With more features than rows a start's small pieces can teach the prior that components are
+    narrow and far apart, after which no merge of two is accepted, though one for all would be.
+    """
+    if fit.mixture.n_components == 1:
+        return fit
+    whole = fit.mixture.sums.sum(0, keepdim=True)
+    mixture = replace(fit.mixture, prior=fit.reference, sums=whole, dof=dof)
+    one = settle_on(replace(fit, mixture=mixture, merges=[]))
+    return one if one.bound > fit.bound else fit
