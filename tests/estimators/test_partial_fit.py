@@ -100,3 +100,18 @@ def test_finite_weights_split_no_further_than_they_go() -> None:
     X, _ = rows(900, 5, seed=0)
     model = DPGaussianMixture(max_components=3, weight_prior="dirichlet", random_state=0).fit(X)
     assert len(model.component_of_part_) == 3
+
+
+def test_a_bad_batch_is_left_out() -> None:
+    X, _ = rows(600, 3, seed=0)
+    model, other = (DPGaussianMixture(random_state=0).partial_fit(X[:300]) for _ in range(2))
+    for bad, message in ((X[:5] * np.nan, "NaN"), (X[:5, :2], "2 features")):
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(bad)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(X[:5] * np.nan)
+    with pytest.raises(ValueError, match="sample_weight must have a weight above 0"):
+        model.partial_fit(X[:5], sample_weight=np.zeros(5))
+    np.testing.assert_array_equal(
+        model.partial_fit(X[300:]).means_, other.partial_fit(X[300:]).means_
+    )

@@ -57,8 +57,9 @@ class DPGaussianMixture(PartsEstimator):
     covariance_type : {"full", "diag", "spherical"}, default="full"
         Shape of the parts.
     heavy_tails : bool, default=True
-        Whether parts are Student's t, their degrees of freedom learned; False leaves the plain
-        Gaussian, to which they come close where tails are light.
+        Whether parts are Student's t, their degrees of freedom learned; they come close to the
+        Gaussian where tails are light. False takes the plain Gaussian, under which a wide part
+        gathers far rows of several heavy-tailed clusters and may join them.
     concentration : float, default=1.0
         alpha of the Dirichlet process, or of all components together of the finite Dirichlet.
     weight_prior : {"dirichlet_process", "dirichlet"}, default="dirichlet_process"
@@ -84,7 +85,7 @@ class DPGaussianMixture(PartsEstimator):
     n_components_ : int
         K, components found.
     weights_ : ndarray of shape (K,)
-        In falling order; they sum to 1.
+        They sum to 1, in falling order but after `partial_fit`.
     means_ : ndarray of shape (K, D)
     covariances_ : ndarray of shape (K, D, D), or (K, D) for "diag" and "spherical"
         Of a component's rows, spread between its parts included.
@@ -184,8 +185,8 @@ class DPGaussianMixture(PartsEstimator):
         ValueError
             If X or a parameter breaks a rule; the message names it.
         """
-        vars(self).pop("_stream", None)
         X, weight = self._begin(X, sample_weight)
+        vars(self).pop("_stream", None)
         n_rows = float(X.shape[0] if weight is None else weight.sum())
         blocks, seed = self._blocks(X, weight), self._seed()
         family, plan = self._family(), self._plan(X.shape[0])
@@ -223,6 +224,11 @@ class DPGaussianMixture(PartsEstimator):
         -------
         self
             `labels_` are those of this batch; `lower_bound_` is an estimate for all rows so far.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter breaks a rule; the batch is then left out and nothing else is lost.
         """
         if hasattr(self, "_stream"):
             self._validate_params()
@@ -275,7 +281,12 @@ class DPGaussianMixture(PartsEstimator):
     def _weight(self, X: Any, sample_weight: Any) -> np.ndarray | None:
         if sample_weight is None:
             return None
-        return _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        if not weight.any():
+            raise ValueError(
+                f"sample_weight must have a weight above 0, and all {len(weight)} are 0."
+            )
+        return weight
 
     def _plan(self, n_rows: int) -> dict[str, Any]:
         """What `fit_mixture` is told, for so many rows at most."""
