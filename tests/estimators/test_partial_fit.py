@@ -110,7 +110,7 @@ def test_a_bad_batch_is_left_out() -> None:
             model.partial_fit(bad)
     with pytest.raises(ValueError, match="NaN"):
         model.fit(X[:5] * np.nan)
-    with pytest.raises(ValueError, match="sample_weight must have a weight above 0"):
+    with pytest.raises(ValueError, match="at least one non-zero number"):
         model.partial_fit(X[:5], sample_weight=np.zeros(5))
     np.testing.assert_array_equal(
         model.partial_fit(X[300:]).means_, other.partial_fit(X[300:]).means_

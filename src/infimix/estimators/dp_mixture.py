@@ -281,12 +281,7 @@ class DPGaussianMixture(PartsEstimator):
     def _weight(self, X: Any, sample_weight: Any) -> np.ndarray | None:
         if sample_weight is None:
             return None
-        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError(
-                f"sample_weight must have a weight above 0, and all {len(weight)} are 0."
-            )
-        return weight
+        return _check_sample_weight(sample_weight, X, ensure_non_negative=True)
 
     def _plan(self, n_rows: int) -> dict[str, Any]:
         """What `fit_mixture` is told, for so many rows at most."""
