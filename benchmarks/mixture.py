@@ -167,8 +167,10 @@ def whole_fit(setting: tuple[int, int, int]) -> Line:
     models: dict[str, Any] = {
         "infimix": DPGaussianMixture(random_state=0),
         "infimix, normal tails": DPGaussianMixture(heavy_tails=False, random_state=0),
-        "BayesianGaussianMixture": BayesianGaussianMixture(30, max_iter=300, random_state=0),
-        "GaussianMixture, told K": GaussianMixture(K, max_iter=300, random_state=0),
+        "BayesianGaussianMixture": BayesianGaussianMixture(
+            n_components=30, max_iter=300, random_state=0
+        ),
+        "GaussianMixture, told K": GaussianMixture(n_components=K, max_iter=300, random_state=0),
     }
     if setting[0] <= HDBSCAN_ROWS:
         models["HDBSCAN"] = HDBSCAN(min_cluster_size=setting[0] // 200, copy=True)
