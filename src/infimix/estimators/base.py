@@ -233,12 +233,9 @@ def _far_out(X: Any, summary: ColumnSummary) -> tuple[int, int] | None:
     """
     if summary.is_integer or summary.n_rows < 3:
         return None
-    n, largest = (
-        summary.n_rows,
-        np.maximum(summary.maximum - summary.mean, summary.mean - summary.minimum),
-    )
+    largest = np.maximum(summary.maximum - summary.mean, summary.mean - summary.minimum)
     with np.errstate(all="ignore"):
-        left = 1 - largest**2 / ((n - 1) * summary.variance)
+        left = 1 - largest**2 / ((summary.n_rows - 1) * summary.variance)
     for column in np.flatnonzero(left < FAR_OUT):
         values = np.asarray(X[:, column], dtype=np.float64)
         row = int(np.abs(values - summary.mean[column]).argmax())
