@@ -38,9 +38,17 @@ from threadpoolctl import threadpool_limits
 
 from infimix import DPGaussianMixture
 from infimix.estimators.blocks import block_rows
-from infimix.mixture import Block, DPMixture, FullCovariance, MixtureFit, StickBreaking, coarsen
+from infimix.mixture import (
+    Block,
+    DPMixture,
+    FullCovariance,
+    MixtureFit,
+    StickBreaking,
+    coarsen,
+    improve,
+)
 from infimix.mixture.blocks import moments
-from infimix.mixture.fit import KAPPA, START_DOF, improve
+from infimix.mixture.fit import KAPPA, START_DOF
 
 RESULTS = Path(__file__).parent / "results" / "mixture.jsonl"
 SETTINGS = [  # N, D, K

@@ -26,6 +26,7 @@ from infimix.mixture import (
     Family,
     FiniteDirichlet,
     FullCovariance,
+    Memo,
     NormalWishart,
     SphericalCovariance,
     StickBreaking,
@@ -37,7 +38,6 @@ from infimix.mixture import (
     merge_while_better,
     split,
 )
-from infimix.mixture.fit import Memo
 
 FAMILIES = [FullCovariance, DiagonalCovariance, SphericalCovariance]
 EACH_FAMILY = pytest.mark.parametrize("family_class", FAMILIES, ids=["full", "diag", "spherical"])

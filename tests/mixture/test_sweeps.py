@@ -14,11 +14,11 @@ from infimix.mixture import (
     DPMixture,
     Family,
     FullCovariance,
+    Memo,
     StickBreaking,
     e_step,
 )
 from infimix.mixture.blocks import batches
-from infimix.mixture.fit import Memo
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, final
@@ -19,11 +20,13 @@ from infimix.estimators.parts import PartsEstimator
 from infimix.mixture import (
     VALLEY,
     Block,
+    Blocks,
     FiniteDirichlet,
     MixtureFit,
     StickBreaking,
     Stream,
     Sweep,
+    e_step,
     fit_mixture,
     groups_of,
     join_path,
@@ -32,7 +35,6 @@ from infimix.mixture import (
     responsibilities,
     sample_rows,
     search,
-    settle,
     valley_depths,
 )
 from infimix.training import Progress
@@ -201,7 +203,7 @@ class DPGaussianMixture(PartsEstimator):
                 stacklevel=2,
             )
         self.n_iter_ = len(fit.sweeps)
-        self._finish(fit, sample_rows(blocks, X.shape[0], seed), n_rows)
+        self._finish(fit, blocks, sample_rows(blocks, X.shape[0], seed), n_rows)
         self._label(X)
         return self
 
@@ -238,14 +240,14 @@ class DPGaussianMixture(PartsEstimator):
             X, weight = self._begin(X, sample_weight)
             plan, before, seed = self._plan(MANY), None, self._seed()
             begin = partial(fit_mixture, self._family(), **plan)
-            settle_on = partial(settle, max_sweeps=self.max_iter, tol=self.tol)
-            again = partial(search, settle_on=settle_on, max_components=plan["max_components"])
-            self._stream = Stream(partial(begin, seed=seed), partial(again, seed=seed), seed)
+            shared = {name: plan[name] for name in ("max_components", "max_sweeps", "tol")}
+            again = partial(search, **shared, seed=seed)
+            self._stream = Stream(partial(begin, seed=seed), again, seed)
             self.n_iter_ = 0
         self._stream.step(self._blocks(X, weight))
         self.n_iter_ += 1
         sample = self._stream.reservoir.sample()
-        self._finish(self._stream.fit, sample, self._stream.reservoir.weight)
+        self._finish(self._stream.fit, list(sample.cut()), sample, self._stream.reservoir.weight)
         if before is not None:
             self._install(self._state, kept_numbers(*before, self._mixture, self._groups, sample))
         self._record(self.n_components_, self.lower_bound_)
@@ -313,15 +315,16 @@ class DPGaussianMixture(PartsEstimator):
         record = {"phase": "mixture", "n_components": n_components, "bound": bound}
         self.history_.append({"epoch": len(self.history_), **record, "valid_bound": None})
 
-    def _finish(self, fit: MixtureFit, sample: Block, n_rows: float) -> None:
-        """Join parts to components and set what follows from the mixture."""
-        self.converged_ = fit.converged
-        self.lower_bound_ = fit.bound / n_rows - self._log_jacobian
-        self.merge_path_ = join_path(valley_depths(fit.mixture, sample), fit.mixture.counts)
-        state = self._empty_state(fit.mixture.law)
-        state.store(fit.mixture, fit.reference)
+    def _finish(self, fit: MixtureFit, blocks: Blocks, sample: Block, n_rows: float) -> None:
+        """Take every row for one, join parts to components, set what follows from the mixture."""
+        mixture = replace(fit.mixture, zeta=1.0)
+        bound = float(mixture.bound(e_step(mixture, blocks)))
+        self.converged_, self.lower_bound_ = fit.converged, bound / n_rows - self._log_jacobian
+        self.merge_path_ = join_path(valley_depths(mixture, sample), mixture.counts)
+        state = self._empty_state(mixture.law)
+        state.store(mixture, fit.reference)
         n_components = 1 + sum(join.depth >= VALLEY for join in self.merge_path_)
-        self._install(state, groups_of(self.merge_path_, fit.mixture.weights(), n_components))
+        self._install(state, groups_of(self.merge_path_, mixture.weights(), n_components))
 
     def _label(self, X: Any) -> None:
         resp = responsibilities(self._mixture, self._blocks(X)).cpu()

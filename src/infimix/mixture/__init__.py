@@ -2,10 +2,11 @@
 
 from infimix.mixture.births import most_probable, split
 from infimix.mixture.blocks import Block, Blocks, moments, sample_rows
+from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
 from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.fit import MixtureFit, Sweep, fit_mixture, search, settle
+from infimix.mixture.fit import fit_mixture, search, settle
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
     Merge,
@@ -19,6 +20,7 @@ from infimix.mixture.moves import (
 from infimix.mixture.spherical import SphericalCovariance
 from infimix.mixture.state import MixtureState
 from infimix.mixture.stream import Reservoir, Stream
+from infimix.mixture.sweeps import Memo, MixtureFit, Sweep, improve
 from infimix.mixture.valleys import (
     VALLEY,
     Join,
@@ -41,6 +43,7 @@ __all__ = [
     "FiniteDirichlet",
     "FullCovariance",
     "Join",
+    "Memo",
     "Merge",
     "MixtureFit",
     "MixtureState",
@@ -53,13 +56,16 @@ __all__ = [
     "Sweep",
     "WeightLaw",
     "coarsen",
+    "delete_while_better",
     "e_step",
     "fit_mixture",
     "group_moments",
     "groups_of",
+    "improve",
     "join_path",
     "kept_numbers",
     "log_partition_evidence",
+    "losses_at_once",
     "merge",
     "merge_gains",
     "merge_while_better",

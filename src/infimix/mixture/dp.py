@@ -279,7 +279,7 @@ def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
     zero = mixture.sums.new_zeros(())
     total = Statistics(torch.zeros_like(mixture.sums), zero, zero)
     for block in map(ranks.share, blocks):
-        features = _features(mixture, block)
+        features = features_of(mixture, block)
         explained = mixture.explain(features)
         weight = None if block.weight is None else block.weight.to(features)
         total = total + mixture.gather(features, explained, weight)
@@ -288,11 +288,11 @@ def e_step(mixture: DPMixture, blocks: Blocks) -> Statistics:
 
 def responsibilities(mixture: DPMixture, blocks: Blocks) -> Tensor:
     """q(c_n = k), (N, K); each row sums to 1."""
-    features = (_features(mixture, block) for block in blocks)
+    features = (features_of(mixture, block) for block in blocks)
     return torch.cat([mixture.explain(part).resp for part in features])
 
 
-def _features(mixture: DPMixture, block: Block) -> Tensor:
+def features_of(mixture: DPMixture, block: Block) -> Tensor:
     r"""E[t(z)] (B, P), in double where single precision would not do.
 
     Delta is a difference of squares of the size of :math:`|z|^2 \mathrm{tr} E[\Lambda]`, each kept

@@ -1,60 +1,34 @@
 r"""Fitting a Dirichlet-process mixture to rows: starts, sweeps, splits, merges.
 
 Several k-means starts are swept a little over a sample of the rows; the best by its bound is merged
-and split there until no split stands. Then all rows are swept, and merged as far as they ask.
-
-A sweep is memoised (Neal and Hinton 1998; Hughes and Sudderth 2013): the statistics of each batch
-of rows are kept, and exchanged for new ones when its turn comes, so that the mixture moves several
-times in one pass and the bound, of all rows, never falls.
+and split there until no split stands, and loses the components that do not pay. Then all rows are
+swept, and merged as far as they ask.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from infimix.mixture import ranks
 from infimix.mixture.births import k_means, split
-from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, batches, moments, sample_rows
-from infimix.mixture.dp import DPMixture, Statistics, e_step
+from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, moments, sample_rows
+from infimix.mixture.deaths import delete_while_better
+from infimix.mixture.dp import DPMixture
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.moves import Merge, coarsen, merge_while_better
+from infimix.mixture.moves import coarsen, merge_while_better
+from infimix.mixture.sweeps import MixtureFit, Watcher, improve
 from infimix.mixture.weights import WeightLaw
 
 KAPPA = 0.05  # the means of components spread over about 1 / KAPPA of a component's variance
-MIN_ROWS = 1.0  # a component that holds less than one row is dropped, unless it is the largest
 START_SWEEPS = 10
 SPLIT_ROUNDS = 8  # each can double the components
 START_DOF = 5.0  # where the tails are learned from
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What one sweep showed; bound in nats, summed over rows."""
-
-    bound: float
-    n_components: int
-
-
-@dataclass
-class MixtureFit:
-    """A fitted mixture and how it came about."""
-
-    mixture: DPMixture
-    reference: NormalWishart  # the data's own scale, that learned priors lean on
-    bound: float  # whole evidence lower bound, nats
-    sweeps: list[Sweep] = field(default_factory=list)
-    merges: list[Merge] = field(default_factory=list)
-    converged: bool = False
-
-
-Watcher = Callable[[Sweep], None]
 
 
 def fit_mixture(
@@ -129,7 +103,16 @@ def fit_mixture(
     best.mixture = best.mixture.with_statistics(ranks.same(best.mixture.sums))
     settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
     if max_components is not None:
-        search(best, sample, settle_on, max_components=max_components, seed=seed)
+        search(
+            best,
+            sample,
+            max_components=max_components,
+            max_sweeps=max_sweeps,
+            tol=tol,
+            seed=seed,
+            caution=caution,
+            watch=watch,
+        )
         best = _or_one(best, partial(settle_on, blocks=sampled), dof)
     return settle_on(best, blocks)
 
@@ -137,15 +120,19 @@ def fit_mixture(
 def search(
     fit: MixtureFit,
     sample: Block,
-    settle_on: Callable[[MixtureFit, Blocks], MixtureFit],
     *,
     max_components: int,
+    max_sweeps: int,
+    tol: float,
     seed: int,
+    caution: float = 1.0,
+    watch: Watcher = lambda sweep: None,
 ) -> None:
-    """Settle and split in turn until no split stands, on rows that stand for all; in place."""
-    seen: set[int] = set()
+    """Split, merge and delete until nothing stands, on rows that stand for all; in place."""
+    settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
+    blocks, seen = list(sample.cut()), set[int]()
     for round_ in range(SPLIT_ROUNDS):
-        settle_on(fit, list(sample.cut()))
+        settle_on(fit, blocks)
         if fit.mixture.n_components in seen:
             break  # merges undo what splits do
         seen.add(fit.mixture.n_components)
@@ -155,6 +142,9 @@ def search(
         fit.mixture = fit.mixture.with_statistics(ranks.same(fit.mixture.sums))
         if n_splits == 0:
             break
+    else:
+        settle_on(fit, blocks)
+    delete_while_better(fit, blocks, settle_on, max_sweeps=max_sweeps, tol=tol)
 
 
 def settle(
@@ -177,71 +167,6 @@ def settle(
         improve(fit, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
     fit.mixture = fit.mixture.sort()
     return fit
-
-
-def improve(
-    fit: MixtureFit, blocks: Blocks, *, max_sweeps: int, tol: float, watch: Watcher
-) -> None:
-    """Sweep until the bound stands still; components that lost their rows are dropped."""
-    previous, memo = -np.inf, Memo()
-    fit.converged = False
-    n_rows = float(fit.mixture.counts.sum())
-    for _ in range(max_sweeps):
-        mixture = fit.mixture.with_learned_prior(fit.reference)
-        mixture = memo.sweep(mixture, blocks, n_rows)
-        fit.bound = float(memo.bound(mixture))
-        # What sweeps raise where a row is worth zeta, in nats of whole rows.
-        raised = fit.bound - (1 / mixture.zeta - 1) * float(mixture.kl())
-        fit.sweeps.append(Sweep(fit.bound, mixture.n_components))
-        watch(fit.sweeps[-1])
-        holds_rows = mixture.counts >= min(MIN_ROWS, float(mixture.counts.max()))
-        fit.mixture = mixture.with_statistics(mixture.sums[holds_rows])
-        if not bool(holds_rows.all()):
-            memo = Memo()
-        elif raised - previous < tol * n_rows:
-            fit.converged = True
-            break
-        previous = raised
-
-
-class Memo:
-    """Statistics of each batch of the last sweep, and the local part of the bound with them."""
-
-    def __init__(self) -> None:
-        self.statistics: list[Statistics] = []
-        self.local: list[Tensor] = []
-
-    def sweep(self, mixture: DPMixture, blocks: Blocks, n_rows: float) -> DPMixture:
-        """Go over all rows once; the first sweep moves the mixture at its end only."""
-        is_first = not self.statistics
-        if is_first:
-            for batch in batches(blocks, n_rows):
-                self.statistics.append(e_step(mixture, batch))
-            self.local = [mixture.local(statistics) for statistics in self.statistics]
-            return self._updated(mixture)
-        sums = mixture.sums
-        for i, batch in enumerate(batches(blocks, n_rows)):
-            new = e_step(mixture, batch)
-            self.local[i] = mixture.local(new)
-            sums = sums - self.statistics[i].sums + new.sums
-            self.statistics[i] = new
-            mixture = mixture.with_statistics(sums)
-        return self._updated(mixture)  # once more from the parts: differences gather rounding
-
-    def bound(self, mixture: DPMixture) -> Tensor:
-        """Evidence lower bound of all rows, () nats."""
-        return mixture.bound_from_local(sum(self.local, torch.zeros(())), self.total())
-
-    def total(self) -> Statistics:
-        """Statistics of all rows."""
-        total = self.statistics[0]
-        for statistics in self.statistics[1:]:
-            total = total + statistics
-        return total
-
-    def _updated(self, mixture: DPMixture) -> DPMixture:
-        total = self.total()
-        return mixture.with_statistics(total.sums).with_learned_tails(total)
 
 
 def _start(

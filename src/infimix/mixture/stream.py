@@ -22,8 +22,8 @@ import torch
 
 from infimix.mixture.blocks import SAMPLE_ROWS, Block, Blocks
 from infimix.mixture.dp import e_step
-from infimix.mixture.fit import MIN_ROWS, MixtureFit
 from infimix.mixture.moves import coarsen, merge_while_better
+from infimix.mixture.sweeps import MIN_ROWS, MixtureFit
 
 FORGETTING = 0.7  # exponent of the step
 

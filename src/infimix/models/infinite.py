@@ -17,6 +17,7 @@ gradients, the mixture all of it by its statistics.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -193,7 +194,9 @@ class InfiniteMixtureModule(LatentMixtureModule):
         else:
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
             settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE, caution=caution)
-        self.state.store(fit.mixture, fit.reference)
+        # What is trained no more answers to all rows; what moves on does so at what they are worth.
+        zeta = fit.mixture.zeta if self.training else 1.0
+        self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
 
     def _moments(self, x: Tensor) -> Tensor:
         """Mean and variance of q(z | x), (N, 2, L)."""
