@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infimix.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
 
 CHANNELS = (4, 6, 8)
 IMAGE_SHAPES = [(8, 8), (28, 28), (9, 14), (31, 17, 2), (32, 32, 3), (64, 64, 3)]
@@ -24,13 +24,13 @@ def draw(*shape: int) -> Tensor:
 
 
 PAIRS = {
-    "mlp": lambda: nn.ModuleList([MLPEncoder(64, (16, 12), 3), MLPDecoder(3, (12, 16), 64)]),
-    "linear": lambda: nn.ModuleList([MLPEncoder(64, (), 3), MLPDecoder(3, (), 64)]),
+    "mlp": lambda: nn.ModuleList([Encoder(MLPBody(64, (16, 12)), 3), MLPDecoder(3, (12, 16), 64)]),
+    "linear": lambda: nn.ModuleList([Encoder(MLPBody(64, ()), 3), MLPDecoder(3, (), 64)]),
     "conv": lambda: nn.ModuleList(
-        [ConvEncoder((8, 8), CHANNELS, 3), ConvDecoder(3, CHANNELS[::-1], (8, 8))]
+        [Encoder(ConvBody((8, 8), CHANNELS), 3), ConvDecoder(3, CHANNELS[::-1], (8, 8))]
     ),
     "conv_without_layers": lambda: nn.ModuleList(
-        [ConvEncoder((8, 8), (), 3), ConvDecoder(3, (), (8, 8))]
+        [Encoder(ConvBody((8, 8), ()), 3), ConvDecoder(3, (), (8, 8))]
     ),
 }
 
@@ -57,7 +57,7 @@ def test_leading_axes_are_rows(pair: nn.Module, leading: tuple[int, ...]) -> Non
 @pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
 def test_images_of_any_size_come_back(image_shape: tuple[int, ...]) -> None:
     n_features = int(np.prod(image_shape))
-    encoder = seeded(lambda: ConvEncoder(image_shape, CHANNELS, 3))
+    encoder = seeded(lambda: Encoder(ConvBody(image_shape, CHANNELS), 3))
     decoder = seeded(lambda: ConvDecoder(3, CHANNELS[::-1], image_shape))
     x = draw(2, n_features)
     assert decoder(encoder(x).mean).shape == x.shape
@@ -66,7 +66,7 @@ def test_images_of_any_size_come_back(image_shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
 def test_every_pixel_reaches_the_code_and_is_reached_by_it(image_shape: tuple[int, ...]) -> None:
     n_features = int(np.prod(image_shape))
-    encoder = seeded(lambda: ConvEncoder(image_shape, CHANNELS, 3))
+    encoder = seeded(lambda: Encoder(ConvBody(image_shape, CHANNELS), 3))
     decoder = seeded(lambda: ConvDecoder(3, CHANNELS[::-1], image_shape))
     x = draw(8, n_features).requires_grad_()
     (used,) = torch.autograd.grad(encoder(x).mean.square().sum(), x)
@@ -76,8 +76,8 @@ def test_every_pixel_reaches_the_code_and_is_reached_by_it(image_shape: tuple[in
 
 def test_a_convolution_sees_the_image_as_numpy_does() -> None:
     height, width, n_channels = 9, 12, 3
-    encoder = seeded(lambda: ConvEncoder((height, width, n_channels), (5,), 2))
-    conv = encoder.body[0]
+    encoder = seeded(lambda: Encoder(ConvBody((height, width, n_channels), (5,)), 2))
+    conv = encoder.body.layers[0]
     image = draw(height, width, n_channels).numpy()
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     weight = conv.weight.detach().numpy()  # (out, in, 4, 4)
@@ -87,7 +87,7 @@ def test_a_convolution_sees_the_image_as_numpy_does() -> None:
             window = padded[2 * i : 2 * i + 4, 2 * j : 2 * j + 4]  # (4, 4, in)
             feature[:, i, j] = np.einsum("hwc,ochw->o", window, weight)
     rectified = torch.from_numpy(np.maximum(feature, 0).ravel())
-    expected = encoder.heads.mean(rectified)
+    expected = encoder.mean(rectified)
     mean = encoder(torch.from_numpy(image.ravel())).mean
     torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-5)
 
@@ -120,10 +120,13 @@ def test_noise_starts_small_and_the_same_for_all_rows(pair: nn.Module) -> None:
 def test_signal_neither_dies_nor_explodes_at_the_start(name: str) -> None:
     wide = {
         "mlp": lambda: nn.ModuleList(
-            [MLPEncoder(784, (500, 500, 2000), 10), MLPDecoder(10, (2000, 500, 500), 784)]
+            [Encoder(MLPBody(784, (500, 500, 2000)), 10), MLPDecoder(10, (2000, 500, 500), 784)]
         ),
         "conv": lambda: nn.ModuleList(
-            [ConvEncoder((28, 28), (32, 64, 128), 10), ConvDecoder(10, (128, 64, 32), (28, 28))]
+            [
+                Encoder(ConvBody((28, 28), (32, 64, 128)), 10),
+                ConvDecoder(10, (128, 64, 32), (28, 28)),
+            ]
         ),
     }
     encoder, decoder = seeded(wide[name])
@@ -155,6 +158,6 @@ def test_the_start_is_drawn_from_torchs_current_state(build: Callable[[], nn.Mod
 def test_too_small_an_image_is_refused(image_shape: tuple[int, ...]) -> None:
     size = f"{image_shape[0]} x {image_shape[1]}"
     with pytest.raises(ValueError, match=f"at least 8 pixels .* Got {size}"):
-        ConvEncoder(image_shape, CHANNELS, 3)
+        Encoder(ConvBody(image_shape, CHANNELS), 3)
     with pytest.raises(ValueError, match=f"at least 8 pixels .* Got {size}"):
         ConvDecoder(3, CHANNELS[::-1], image_shape)

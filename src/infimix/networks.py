@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeVar, final
 
+import torch
 from torch import Tensor, nn
 
 KERNEL, STRIDE, PADDING = 4, 2, 1  # n pixels -> n // 2, and every pixel is seen equally often
@@ -26,29 +27,158 @@ class EncoderOutput(NamedTuple):
     log_var: Tensor
 
 
+class MixtureOutput(NamedTuple):
+    """Parameters of a mixture of K diagonal normals per row, and of its K - 1 sticks."""
+
+    mean: Tensor  # (..., K, L)
+    log_var: Tensor  # (..., K, L)
+    sticks: Tensor  # (..., K - 1, 2), two unbounded numbers a stick
+
+
 @final
-class MLPEncoder(nn.Module):
-    """Fully connected encoder.
+class MLPBody(nn.Module):
+    """Fully connected layers, each rectified.
 
     Parameters
     ----------
     n_features : int
         D, length of a row.
     hidden : sequence of int
-        Width of each hidden layer, from the rows towards the code; may be empty.
-    n_latent : int
-        L, length of a code.
+        Width of each layer, from the rows on; may be empty.
     """
 
-    def __init__(self, n_features: int, hidden: Sequence[int], n_latent: int) -> None:
+    def __init__(self, n_features: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.body = _mlp([n_features, *hidden])
-        self.heads = _Heads(hidden[-1] if hidden else n_features, n_latent)
+        self.n_outputs = hidden[-1] if hidden else n_features
+        self.layers = _mlp([n_features, *hidden])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (..., D) to features (..., n_outputs)."""
+        feature: Tensor = self.layers(x)
+        return feature
+
+
+@final
+class ConvBody(nn.Module):
+    """Convolutions, each rectified, every one of which halves the image.
+
+    Parameters
+    ----------
+    image_shape : (H, W) or (H, W, C)
+        Shape of the image that a row is, flattened in NumPy's order (channels last). A side must
+        have at least 2 ** len(hidden) pixels.
+    hidden : sequence of int
+        Channels of each layer, from the image on.
+
+    Raises
+    ------
+    ValueError
+        If the image is too small for that many layers.
+    """
+
+    def __init__(self, image_shape: Sequence[int], hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.image_shape = _with_channels(image_shape)
+        height, width = _sides(self.image_shape, len(hidden))[-1]
+        channels = [self.image_shape[-1], *hidden]
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(channels):
+            conv = nn.Conv2d(n_in, n_out, KERNEL, STRIDE, PADDING)
+            layers += [_start(conv, gain=2.0), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.n_outputs = channels[-1] * height * width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (..., H * W * C) to features (..., n_outputs)."""
+        image = x.reshape(x.shape[:-1].numel(), *self.image_shape)  # (N, H, W, C)
+        feature: Tensor = self.layers(image.movedim(-1, 1)).flatten(1)  # (N, C' * H' * W')
+        return feature.reshape(*x.shape[:-1], self.n_outputs)
+
+
+Body = MLPBody | ConvBody
+
+
+@final
+class Encoder(nn.Module):
+    """Two linear heads on a body: one diagonal normal a row.
+
+    Parameters
+    ----------
+    body : MLPBody or ConvBody
+    n_latent : int
+        L, length of a code.
+    log_var : float, default=-6.0
+        Log-variances at the start, the same for all rows: almost no noise.
+    """
+
+    def __init__(self, body: Body, n_latent: int, log_var: float = -6.0) -> None:
+        super().__init__()
+        self.body = body
+        self.mean = _start(nn.Linear(body.n_outputs, n_latent), gain=1.0)
+        self.log_var = _constant(nn.Linear(body.n_outputs, n_latent), log_var)
 
     def forward(self, x: Tensor) -> EncoderOutput:
         """Map rows (..., D) to the mean and the log-variance of their codes, each (..., L)."""
-        heads: EncoderOutput = self.heads(self.body(x))
-        return heads
+        feature = self.body(x)
+        return EncoderOutput(mean=self.mean(feature), log_var=self.log_var(feature))
+
+
+@final
+class MixtureEncoder(nn.Module):
+    """Linear heads on a body: a mixture of diagonal normals a row, all alike at the start in width.
+
+    Parameters
+    ----------
+    body : MLPBody or ConvBody
+    n_components : int
+        K.
+    n_latent : int
+        L, length of a code.
+    sticks : Tensor of shape (K - 1, 2)
+        Output for the sticks at the start, the same for all rows.
+    """
+
+    def __init__(self, body: Body, n_components: int, n_latent: int, sticks: Tensor) -> None:
+        super().__init__()
+        self.body, self.shape = body, (n_components, n_latent)
+        self.mean = _start(nn.Linear(body.n_outputs, n_components * n_latent), gain=1.0)
+        self.log_var = _constant(nn.Linear(body.n_outputs, n_components * n_latent), 0.0)
+        self.sticks = None  # one component needs none
+        if n_components > 1:
+            self.sticks = _constant(nn.Linear(body.n_outputs, sticks.numel()), sticks.flatten())
+
+    def forward(self, x: Tensor) -> MixtureOutput:
+        """Map rows (..., D) to K means and log-variances of codes and K - 1 sticks."""
+        feature = self.body(x)
+        rows, (K, L) = feature.shape[:-1], self.shape
+        sticks = feature[..., :0] if self.sticks is None else self.sticks(feature)
+        return MixtureOutput(
+            mean=self.mean(feature).reshape(*rows, K, L),
+            log_var=self.log_var(feature).reshape(*rows, K, L),
+            sticks=sticks.reshape(*rows, K - 1, 2),
+        )
+
+
+@final
+class StickEncoder(nn.Module):
+    """One linear head on a body: two unbounded numbers for each of T - 1 sticks.
+
+    Parameters
+    ----------
+    body : MLPBody or ConvBody
+    sticks : Tensor of shape (T - 1, 2)
+        Output at the start, the same for all rows.
+    """
+
+    def __init__(self, body: Body, sticks: Tensor) -> None:
+        super().__init__()
+        self.body = body
+        self.sticks = _constant(nn.Linear(body.n_outputs, sticks.numel()), sticks.flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (..., D) to (..., T - 1, 2)."""
+        sticks: Tensor = self.sticks(self.body(x))
+        return sticks.reshape(*sticks.shape[:-1], -1, 2)
 
 
 @final
@@ -77,48 +207,8 @@ class MLPDecoder(nn.Module):
 
 
 @final
-class ConvEncoder(nn.Module):
-    """Convolutional encoder: every layer halves the image.
-
-    Parameters
-    ----------
-    image_shape : (H, W) or (H, W, C)
-        Shape of the image that a row is, flattened in NumPy's order (channels last). A side must
-        have at least 2 ** len(hidden) pixels.
-    hidden : sequence of int
-        Channels of each layer, from the image towards the code.
-    n_latent : int
-        L, length of a code.
-
-    Raises
-    ------
-    ValueError
-        If the image is too small for that many layers.
-    """
-
-    def __init__(self, image_shape: Sequence[int], hidden: Sequence[int], n_latent: int) -> None:
-        super().__init__()
-        self.image_shape = _with_channels(image_shape)
-        height, width = _sides(self.image_shape, len(hidden))[-1]
-        channels = [self.image_shape[-1], *hidden]
-        layers: list[nn.Module] = []
-        for n_in, n_out in pairwise(channels):
-            conv = nn.Conv2d(n_in, n_out, KERNEL, STRIDE, PADDING)
-            layers += [_start(conv, gain=2.0), nn.ReLU()]
-        self.body = nn.Sequential(*layers)
-        self.heads = _Heads(channels[-1] * height * width, n_latent)
-
-    def forward(self, x: Tensor) -> EncoderOutput:
-        """Map rows (..., H * W * C) to the mean and the log-variance of their codes, (..., L)."""
-        image = x.reshape(x.shape[:-1].numel(), *self.image_shape)  # (N, H, W, C)
-        feature = self.body(image.movedim(-1, 1)).flatten(1)  # (N, C' * H' * W')
-        heads: EncoderOutput = self.heads(feature.reshape(*x.shape[:-1], feature.shape[1]))
-        return heads
-
-
-@final
 class ConvDecoder(nn.Module):
-    """Convolutional decoder, the mirror of `ConvEncoder`: every layer doubles the image.
+    """Convolutional decoder, the mirror of `ConvBody`: every layer doubles the image.
 
     Parameters
     ----------
@@ -160,29 +250,20 @@ class ConvDecoder(nn.Module):
         return image.movedim(1, -1).reshape(*z.shape[:-1], math.prod(self.image_shape))
 
 
-@final
-class _Heads(nn.Module):
-    """Two linear heads (..., n_in) -> mean, log-variance (..., L); at the start almost no noise."""
-
-    LOG_VAR_START = -6.0  # standard deviation 0.05, the same for all x
-
-    def __init__(self, n_in: int, n_latent: int) -> None:
-        super().__init__()
-        self.mean = _start(nn.Linear(n_in, n_latent), gain=1.0)
-        self.log_var = nn.Linear(n_in, n_latent)
-        nn.init.zeros_(self.log_var.weight)
-        nn.init.constant_(self.log_var.bias, self.LOG_VAR_START)
-
-    def forward(self, feature: Tensor) -> EncoderOutput:
-        return EncoderOutput(mean=self.mean(feature), log_var=self.log_var(feature))
-
-
 def _mlp(widths: Sequence[int]) -> nn.Sequential:
     """Chain rectified linear layers between these widths."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
         layers += [_start(nn.Linear(n_in, n_out), gain=2.0), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def _constant(layer: nn.Linear, output: float | Tensor) -> nn.Linear:
+    """Weights 0 and biases `output`, one number or one for each: the same for all rows."""
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.bias.copy_(torch.as_tensor(output))
+    return layer
 
 
 def _start(layer: Layer, gain: float) -> Layer:

@@ -61,7 +61,9 @@ def test_losses_are_those_of_a_bound_without_the_component(
             mixture.law.log_evidence(seen[[k], 0])
         )
         kl = float(alone.kl() - of_sticks)
-        assert float(found[k]) == pytest.approx(-0.3 * float(weight.numpy() @ others) - kl, rel=1e-9)
+        assert float(found[k]) == pytest.approx(
+            -0.3 * float(weight.numpy() @ others) - kl, rel=1e-9
+        )
 
 
 def test_what_sweeps_raise_is_the_coarsened_bound(family: Family, make_prior) -> None:

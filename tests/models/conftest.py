@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from infimix.distributions.likelihoods import LIKELIHOODS
 from infimix.models import InfiniteMixtureModule
-from infimix.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
 
 MakeModule = Callable[..., InfiniteMixtureModule]
 IMAGE_SHAPE = (4, 4)
@@ -33,10 +33,10 @@ def build(
         if networks is not None:
             encoder, decoder = networks
         elif network == "conv":
-            encoder = ConvEncoder(IMAGE_SHAPE, hidden, n_latent)
+            encoder = Encoder(ConvBody(IMAGE_SHAPE, hidden), n_latent)
             decoder = ConvDecoder(n_latent, hidden[::-1], IMAGE_SHAPE)
         else:
-            encoder = MLPEncoder(n_features, hidden, n_latent)
+            encoder = Encoder(MLPBody(n_features, hidden), n_latent)
             decoder = MLPDecoder(n_latent, hidden[::-1], n_features)
     return InfiniteMixtureModule(
         encoder,

@@ -37,7 +37,7 @@ def test_total_and_weighted_by_hand() -> None:
     torch.testing.assert_close(terms.total, torch.tensor([-8.5, 0.0]))
     torch.testing.assert_close(terms.weighted(0.0), torch.tensor([-7.0, 0.0]))
     torch.testing.assert_close(terms.weighted(0.2), torch.tensor([-7.3, 0.0]))
-    assert list(terms.named()) == ["reconstruction", "entropy", "log_prior", "kl_global"]
+    assert list(terms.named()) == ["reconstruction", "entropy", "log_prior", "kl_mixture"]
 
 
 def test_statistics_sum_to_the_batch(module: InfiniteMixtureModule, rows: Tensor) -> None:
@@ -80,7 +80,7 @@ def test_steps_raise_the_bound_of_a_frozen_encoder(
 
     def bound() -> float:
         terms = module.elbo(rows, noise(N))
-        return float((terms.log_prior - terms.kl_global).mean())
+        return float((terms.log_prior - terms.kl_mixture).mean())
 
     with torch.no_grad():
         spoilt = module.mixture.with_statistics(module.mixture.sums.flip(0) + 5)
@@ -128,6 +128,6 @@ def test_state_goes_into_a_module_without_a_mixture(
 def test_codes_that_are_not_finite_start_no_mixture(make_module: MakeModule, rows: Tensor) -> None:
     module = make_module("normal", D, 2)
     with torch.no_grad():
-        module.encoder.heads.mean.bias[0] = torch.nan
+        module.encoder.mean.bias[0] = torch.nan
     with pytest.raises(DivergedError, match="lower learning_rate"):
         module.start_epoch(Pass(N, lambda: iter([rows])))

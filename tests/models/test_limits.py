@@ -69,7 +69,7 @@ def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor
     assert module.n_components == alone.n_components == 3
     torch.testing.assert_close(module.mixture.sums, alone.sums)
     bound = e_step(alone, [Block(codes)]).log_norm - alone.kl()
-    torch.testing.assert_close((terms.log_prior - terms.kl_global).sum(), bound)
+    torch.testing.assert_close((terms.log_prior - terms.kl_mixture).sum(), bound)
     resp = responsibilities(alone, [Block(codes)])
     torch.testing.assert_close(module.responsibilities(codes), resp)
     torch.testing.assert_close(terms.entropy, terms.entropy.new_full((N,), -77.16212))
@@ -84,7 +84,7 @@ def test_exact_codes_have_the_bound_of_the_estimator(
     found = DPGaussianMixture(6, heavy_tails=False, random_state=5).fit(
         codes.numpy()
     )  # another seed, whitened rows
-    bound = float((terms.log_prior - terms.kl_global).mean())
+    bound = float((terms.log_prior - terms.kl_mixture).mean())
     assert found.lower_bound_ == pytest.approx(bound, abs=2e-3)
     np.testing.assert_array_equal(found.labels_, module.responsibilities(codes).argmax(1))
 
@@ -121,4 +121,4 @@ def test_no_prior_in_the_warm_up(make_module: MakeModule, codes: Tensor) -> None
     assert module.n_components == 0
     assert terms.statistics is None
     assert not terms.log_prior.any()
-    assert not terms.kl_global.any()
+    assert not terms.kl_mixture.any()

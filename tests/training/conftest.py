@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infimix.distributions.likelihoods import NormalLikelihood
 from infimix.models import InfiniteMixtureModule
-from infimix.networks import MLPDecoder, MLPEncoder
+from infimix.networks import Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig, TrainState, fit, rows_on
 
 N, D, N_VALID = 60, 4, 10
@@ -27,7 +27,7 @@ class Run(NamedTuple):
 def build() -> InfiniteMixtureModule:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder, decoder = MLPEncoder(D, (8,), 2), MLPDecoder(2, (8,), D)
+        encoder, decoder = Encoder(MLPBody(D, (8,)), 2), MLPDecoder(2, (8,), D)
     return InfiniteMixtureModule(
         encoder,
         decoder,

@@ -39,7 +39,7 @@ import json, sys, threading, time
 import numpy as np, torch
 from infimix.distributions.likelihoods import NormalLikelihood
 from infimix.models import InfiniteMixtureModule
-from infimix.networks import MLPDecoder, MLPEncoder
+from infimix.networks import Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig, fit, rows_on
 
 def anonymous():
@@ -49,7 +49,7 @@ def anonymous():
 def run(X):
     L, D = 2, X.shape[1]
     module = InfiniteMixtureModule(
-        MLPEncoder(D, (8,), L), MLPDecoder(L, (8,), D), NormalLikelihood(D),
+        Encoder(MLPBody(D, (8,)), L), MLPDecoder(L, (8,), D), NormalLikelihood(D),
         n_latent=L, max_components=4, heavy_tails=True, concentration=1.0, n_restarts=1, seed=0,
     )
     rows = rows_on(X, np.zeros(D), np.ones(D), torch.device("cpu"))

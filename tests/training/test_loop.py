@@ -81,7 +81,7 @@ def test_history_says_what_happened(whole: Any, config: TrainConfig) -> None:
     assert [record["n_components"] for record in history[:3]] == [None] * 3
     assert all(1 <= record["n_components"] <= 4 for record in history[3:])
     for record in history:
-        rest = record["entropy"] + record["log_prior"] - record["kl_global"]
+        rest = record["entropy"] + record["log_prior"] - record["kl_mixture"]
         expected = record["reconstruction"] + (config.kl_weight(record["epoch"]) > 0) * rest
         assert record["bound"] == pytest.approx(expected, rel=1e-5)
     assert history[-1]["valid_bound"] > history[3]["valid_bound"]
@@ -220,7 +220,7 @@ def test_a_huge_learning_rate_is_a_divergence(
     ("parameter", "term"),
     [
         ("decoder.output.bias", "reconstruction first"),
-        ("encoder.heads.log_var.bias", "reconstruction, entropy"),
+        ("encoder.log_var.bias", "reconstruction, entropy"),
         ("likelihood.log_var_over_gain", "reconstruction first"),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_poisoned_last_batch_is_found_by_the_validation(
 
     def poison(terms: ElboTerms) -> None:
         if next(n_steps) == 12:
-            module.encoder.heads.mean.bias.data[0] = torch.nan
+            module.encoder.mean.bias.data[0] = torch.nan
 
     module.after_step = poison
     with pytest.raises(DivergedError, match=r"epoch 2, validation: .* no checkpoint has been"):

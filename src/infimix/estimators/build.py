@@ -18,7 +18,7 @@ from infimix.distributions.likelihoods import (
 )
 from infimix.estimators.persistence import plain
 from infimix.models import InfiniteMixtureModule
-from infimix.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig
 
 # Hidden layers from the rows towards the code: the usual ones (Xie, Girshick, Farhadi 2016), and
@@ -113,11 +113,11 @@ def build_module(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModu
         if estimator.network == "conv":
             shape = _image_shape(estimator.image_shape, n_features)
             channels = CHANNELS[: max(1, min(len(CHANNELS), min(shape[:2]).bit_length() - 2))]
-            encoder = ConvEncoder(shape, channels, n_latent)
+            encoder = Encoder(ConvBody(shape, channels), n_latent)
             decoder = ConvDecoder(n_latent, channels[::-1], shape)
         else:
             hidden = tuple(estimator.hidden_)
-            encoder = MLPEncoder(n_features, hidden, n_latent)
+            encoder = Encoder(MLPBody(n_features, hidden), n_latent)
             decoder = MLPDecoder(n_latent, hidden[::-1], n_features)
         likelihood = LIKELIHOODS[estimator.likelihood_](n_features)
     return InfiniteMixtureModule(

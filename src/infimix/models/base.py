@@ -41,13 +41,14 @@ class Pass:
 class ElboTerms:
     """Evidence lower bound of each row by its parts: each (N,) in nats, nothing dropped.
 
-    ``total = reconstruction + entropy + log_prior - kl_global``.
+    ``total = reconstruction + entropy + log_prior - kl_mixture + tightening``.
     """
 
     reconstruction: Tensor  # E_q[log p(x | z)]
     entropy: Tensor  # H[q(z | x)]
     log_prior: Tensor  # E_q[log p(z)], components summed out
-    kl_global: Tensor  # the row's share of the KL of what all rows have in common
+    kl_mixture: Tensor  # KL of weights, and the row's share of the KL of what all rows share
+    tightening: Tensor | None = None  # what several draws together are better than one by one
     statistics: Statistics | None = None  # of these rows, for the model's `after_step`
 
     @property
@@ -57,17 +58,13 @@ class ElboTerms:
 
     def weighted(self, kl_weight: float) -> Tensor:
         """Bound with all but the reconstruction multiplied by a weight, (N,)."""
-        rest = self.entropy + self.log_prior - self.kl_global
+        rest = self.entropy + self.log_prior - self.kl_mixture
+        rest = rest if self.tightening is None else rest + self.tightening
         return self.reconstruction + kl_weight * rest
 
     def named(self) -> dict[str, Tensor]:
         """Parts by name, each (N,)."""
-        return {
-            "reconstruction": self.reconstruction,
-            "entropy": self.entropy,
-            "log_prior": self.log_prior,
-            "kl_global": self.kl_global,
-        }
+        return {name: term for name, term in vars(self).items() if isinstance(term, Tensor)}
 
 
 class LatentMixtureModule(nn.Module, ABC):

@@ -126,8 +126,8 @@ class InfiniteMixtureModule(LatentMixtureModule):
         explained = mixture.explain(features)
         with torch.no_grad():
             statistics = mixture.gather(features, explained)
-            kl_global = (mixture.kl() / mixture.counts.sum()).to(entropy).expand_as(entropy)
-        return ElboTerms(reconstruction, entropy, explained.log_norm, kl_global, statistics)
+            kl_mixture = (mixture.kl() / mixture.counts.sum()).to(entropy).expand_as(entropy)
+        return ElboTerms(reconstruction, entropy, explained.log_norm, kl_mixture, None, statistics)
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """Log p(x, z) - log q(z | x), (S, N) for noise (S, N, L)."""
