@@ -9,14 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infimix.estimators import DPGaussianMixture, InfiniteMixtureVAE, load
+    from infimix.estimators import (
+        DLDPMM,
+        DLGMM,
+        DPGaussianMixture,
+        GaussianVAE,
+        InfiniteMixtureVAE,
+        StickBreakingVAE,
+        load,
+    )
 
 # Threads that wait must sleep: spinning makes small networks many times slower on a busy machine.
 # Read when torch is loaded, so it has no effect on a program that has loaded it before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["DPGaussianMixture", "InfiniteMixtureVAE", "__version__", "load"]
+__all__ = [
+    "DLDPMM",
+    "DLGMM",
+    "DPGaussianMixture",
+    "GaussianVAE",
+    "InfiniteMixtureVAE",
+    "StickBreakingVAE",
+    "__version__",
+    "load",
+]
 
 
 def __getattr__(name: str) -> object:

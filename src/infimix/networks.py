@@ -172,13 +172,13 @@ class StickEncoder(nn.Module):
 
     def __init__(self, body: Body, sticks: Tensor) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.n_sticks = body, len(sticks)
         self.sticks = _constant(nn.Linear(body.n_outputs, sticks.numel()), sticks.flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows (..., D) to (..., T - 1, 2)."""
         sticks: Tensor = self.sticks(self.body(x))
-        return sticks.reshape(*sticks.shape[:-1], -1, 2)
+        return sticks.reshape(*x.shape[:-1], self.n_sticks, 2)
 
 
 @final

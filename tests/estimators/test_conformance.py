@@ -12,6 +12,10 @@ from infimix.estimators import ESTIMATORS
 QUICK: dict[str, dict[str, Any]] = {
     "infinite": {"warm_up_epochs": 2, "max_epochs": 2, "n_latent": 2, "n_init": 1},
     "dpgmm": {},
+    "gaussian": {"max_epochs": 2, "n_latent": 2},
+    "stick-breaking": {"max_epochs": 2, "n_latent": 3},
+    "dlgmm": {"max_epochs": 2, "n_latent": 2},
+    "dldpmm": {"max_epochs": 2, "n_latent": 2, "max_components": 4},
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infimix.distributions.likelihoods import NormalLikelihood
-from infimix.models import InfiniteMixtureModule
+from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig, TrainState, fit, rows_on
 
@@ -76,6 +76,17 @@ def train(X: np.ndarray) -> Callable[..., Run]:
         rows = rows_on(X, np.zeros(D), np.ones(D), torch.device("cpu"))
         index: Tensor = torch.arange(N)
         index, valid = index[: N - n_valid], index[N - n_valid :]
-        return Run(module, fit(module, rows, index, valid, config, run_dir=run_dir, **more))
+        return Run(
+            module,
+            fit(
+                module,
+                rows,
+                index,
+                Pass(len(valid), lambda: rows.blocks(valid)),
+                config,
+                run_dir=run_dir,
+                **more,
+            ),
+        )
 
     return run

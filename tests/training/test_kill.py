@@ -38,7 +38,7 @@ MEMORY = """
 import json, sys, threading, time
 import numpy as np, torch
 from infimix.distributions.likelihoods import NormalLikelihood
-from infimix.models import InfiniteMixtureModule
+from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig, fit, rows_on
 
@@ -55,7 +55,7 @@ def run(X):
     rows = rows_on(X, np.zeros(D), np.ones(D), torch.device("cpu"))
     index = torch.arange(len(X))
     config = TrainConfig(1, 1, 512, 1e-3, patience=5, seed=0)
-    fit(module, rows, index[50:], index[:50], config)
+    fit(module, rows, index[50:], Pass(50, lambda: rows.blocks(index[:50])), config)
 
 X = np.load(sys.argv[1], mmap_mode="r")
 run(np.array(X[:6000]))

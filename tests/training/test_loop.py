@@ -290,8 +290,11 @@ class Scripted(LatentMixtureModule):
     def draw_noise(self, n: int, generator: Generator) -> Tensor:
         return torch.zeros(n)
 
-    def encode(self, x: Tensor) -> Distribution:
-        return Independent(Normal(x, 1.0), 1)
+    def embed(self, x: Tensor) -> Tensor:
+        return x
+
+    def draw_code(self, x: Tensor, noise: Tensor) -> Tensor:
+        return x
 
     def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
         return Independent(Normal(z, 1.0), 1)

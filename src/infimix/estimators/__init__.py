@@ -6,15 +6,32 @@ import os
 from pathlib import Path
 
 from infimix.estimators.base import MixtureEstimator
+from infimix.estimators.dlgmm import DLDPMM, DLGMM
 from infimix.estimators.dp_mixture import DPGaussianMixture
+from infimix.estimators.gaussian import GaussianVAE
 from infimix.estimators.infinite import InfiniteMixtureVAE
 from infimix.estimators.persistence import load_config
+from infimix.estimators.stick_breaking import StickBreakingVAE
 
-__all__ = ["ESTIMATORS", "DPGaussianMixture", "InfiniteMixtureVAE", "MixtureEstimator", "load"]
+__all__ = [
+    "DLDPMM",
+    "DLGMM",
+    "ESTIMATORS",
+    "DPGaussianMixture",
+    "GaussianVAE",
+    "InfiniteMixtureVAE",
+    "MixtureEstimator",
+    "StickBreakingVAE",
+    "load",
+]
 
 ESTIMATORS: dict[str, type[MixtureEstimator]] = {
     "infinite": InfiniteMixtureVAE,
     "dpgmm": DPGaussianMixture,
+    "gaussian": GaussianVAE,
+    "stick-breaking": StickBreakingVAE,
+    "dlgmm": DLGMM,
+    "dldpmm": DLDPMM,
 }
 
 

@@ -18,7 +18,7 @@ from infimix.distributions.likelihoods import (
 )
 from infimix.estimators.persistence import plain
 from infimix.models import InfiniteMixtureModule
-from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
+from infimix.networks import Body, ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig
 
 # Hidden layers from the rows towards the code: the usual ones (Xie, Girshick, Farhadi 2016), and
@@ -88,8 +88,29 @@ def hidden_for(n_rows: int) -> tuple[int, ...]:
     return WIDE if n_rows >= WIDE_FROM_ROWS else NARROW
 
 
-def build_module(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModule:
-    """Networks and likelihood for an estimator's parameters; its start is a function of the seed.
+def body_and_decoder(
+    estimator: Any, hidden: tuple[int, ...], n_latent: int
+) -> tuple[Body, nn.Module]:
+    """Network from rows to features, and from codes (..., n_latent) back to rows.
+
+    Parameters
+    ----------
+    estimator : DeepEstimator
+        With ``n_features_in_``.
+    hidden : tuple of int
+        Widths of the layers of network="mlp", from the rows on; those of "conv" follow the image.
+    n_latent : int
+    """
+    n_features = estimator.n_features_in_
+    if estimator.network == "mlp":
+        return MLPBody(n_features, hidden), MLPDecoder(n_latent, hidden[::-1], n_features)
+    shape = _image_shape(estimator.image_shape, n_features)
+    channels = CHANNELS[: max(1, min(len(CHANNELS), min(shape[:2]).bit_length() - 2))]
+    return ConvBody(shape, channels), ConvDecoder(n_latent, channels[::-1], shape)
+
+
+def build_infinite(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModule:
+    """Networks, likelihood and mixture; the start is torch's current random state.
 
     Parameters
     ----------
@@ -98,33 +119,14 @@ def build_module(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureModu
     n_start : int
         Components that the mixture begins with.
     seed : int
-        Seed of weights and of the mixture's starts.
-
-    Returns
-    -------
-    InfiniteMixtureModule
-        On the CPU.
+        Seed of the mixture's starts.
     """
-    n_features, n_latent = estimator.n_features_in_, estimator.n_latent
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder: nn.Module
-        decoder: nn.Module
-        if estimator.network == "conv":
-            shape = _image_shape(estimator.image_shape, n_features)
-            channels = CHANNELS[: max(1, min(len(CHANNELS), min(shape[:2]).bit_length() - 2))]
-            encoder = Encoder(ConvBody(shape, channels), n_latent)
-            decoder = ConvDecoder(n_latent, channels[::-1], shape)
-        else:
-            hidden = tuple(estimator.hidden_)
-            encoder = Encoder(MLPBody(n_features, hidden), n_latent)
-            decoder = MLPDecoder(n_latent, hidden[::-1], n_features)
-        likelihood = LIKELIHOODS[estimator.likelihood_](n_features)
+    body, decoder = body_and_decoder(estimator, tuple(estimator.hidden_), estimator.n_latent)
     return InfiniteMixtureModule(
-        encoder,
+        Encoder(body, estimator.n_latent),
         decoder,
-        likelihood,
-        n_latent=n_latent,
+        LIKELIHOODS[estimator.likelihood_](estimator.n_features_in_),
+        n_latent=estimator.n_latent,
         max_components=n_start,
         heavy_tails=estimator.heavy_tails,
         concentration=estimator.concentration,

@@ -62,6 +62,15 @@ class ElboTerms:
         rest = rest if self.tightening is None else rest + self.tightening
         return self.reconstruction + kl_weight * rest
 
+    def mean(self, axis: int) -> ElboTerms:
+        """Terms averaged over an axis of draws."""
+        return ElboTerms(
+            self.reconstruction.mean(axis),
+            self.entropy.mean(axis),
+            self.log_prior.mean(axis),
+            self.kl_mixture.mean(axis),
+        )
+
     def named(self) -> dict[str, Tensor]:
         """Parts by name, each (N,)."""
         return {name: term for name, term in vars(self).items() if isinstance(term, Tensor)}
@@ -80,8 +89,12 @@ class LatentMixtureModule(nn.Module, ABC):
         """All that is random in `elbo` for n rows, first axis n."""
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Distribution:
-        """q(z | x) of batch shape (N,) and event shape (L,) for rows x (N, D)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean of q(z | x), (N, L), for rows x (N, D); no noise is drawn."""
+
+    @abstractmethod
+    def draw_code(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Draw from q(z | x), (N, L), for noise as `elbo` has it."""
 
     @abstractmethod
     def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
@@ -93,6 +106,10 @@ class LatentMixtureModule(nn.Module, ABC):
     @abstractmethod
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
         """Named terms of the bound for rows x (N, D), one draw of z a row."""
+
+    def objective(self, x: Tensor, generator: Generator) -> ElboTerms:
+        """Terms of what training climbs for rows x (N, D): the ELBO, or a tighter bound."""
+        return self.elbo(x, self.draw_noise(len(x), generator))
 
     @abstractmethod
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:

@@ -107,6 +107,15 @@ class InfiniteMixtureModule(LatentMixtureModule):
         mean, log_var = self.encoder(self.likelihood.encoder_input(x))
         return Independent(Normal(mean, (0.5 * log_var).exp(), validate_args=False), 1)
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Means m(x) of the codes, (N, L)."""
+        return self.encode(x).mean
+
+    def draw_code(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Codes z ~ q(z | x), (N, L), for noise (N, L) or (1, L)."""
+        qz = self.encode(x)
+        return qz.mean + qz.stddev * noise
+
     def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
         """p(x | z) of batch shape (..., N) and event shape (D,)."""
         size = None if x is None else self.likelihood.size(x)

@@ -34,6 +34,8 @@ class TrainConfig:
     patience: int
     seed: int
     max_grad_norm: float = 100.0
+    kl_ramp: float = 0.5  # share of the joint phase in which the weight of the KL rises
+    is_annealed: bool = True  # the learning rate; else it stays
     checkpoint_seconds: float = 10.0  # between two, but the first and last; 0: after every epoch
 
     @property
@@ -46,12 +48,14 @@ class TrainConfig:
         return "warm-up" if epoch < self.warm_up_epochs else "joint"
 
     def kl_weight(self, epoch: int) -> float:
-        """Weight of all but the reconstruction: 0 in the warm-up, then up to 1 in half a phase."""
+        """Weight of all but the reconstruction: 0 in the warm-up, then up to 1 by the ramp."""
         joint = epoch - self.warm_up_epochs + 1
-        return min(1.0, max(0, joint) / max(1, self.max_epochs // 2))
+        return min(1.0, max(0, joint) / max(1, int(self.kl_ramp * self.max_epochs)))
 
     def lr(self, epoch: int, done: float) -> float:
         """Learning rate, `done` of the epoch in [0, 1]: up in a tenth of a phase, cosine to 0."""
+        if not self.is_annealed:
+            return self.learning_rate
         if self.phase(epoch) == "warm-up":
             at = (epoch + done) / self.warm_up_epochs
         else:
@@ -67,7 +71,7 @@ def fit(
     module: LatentMixtureModule,
     rows: Rows,
     train: Tensor,
-    valid: Tensor,
+    valid: Pass,
     config: TrainConfig,
     *,
     run_dir: Path | None = None,
@@ -83,9 +87,10 @@ def fit(
         On the device of the rows.
     rows : Rows
         All rows.
-    train, valid : Tensor of int64
-        Which rows train, and which only measure the bound; `valid` may be empty, then the
-        bound of the training rows decides.
+    train : Tensor of int64
+        Which rows train.
+    valid : Pass
+        Rows that only measure the bound; there may be none, then that of the training rows decides.
     config : TrainConfig
         How to train.
     run_dir : Path, optional
@@ -120,7 +125,7 @@ def fit(
             if config.kl_weight(state.epoch) > 0:
                 module.start_epoch(train_pass)
             record = _epoch(state, rows, train, config)
-            record |= _validate(state, rows, valid, config)
+            record |= _validate(state, valid, config)
             state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) == 1)
             watch(record)
             state.save(run_dir, every_seconds=config.checkpoint_seconds)
@@ -144,7 +149,7 @@ def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) ->
     sums: dict[str, Tensor] = {}
     for step, index in enumerate(batches):
         x = rows.take(index)
-        terms = module.elbo(x, module.draw_noise(len(x), state.noise))
+        terms = module.objective(x, state.noise)
         loss = -terms.weighted(kl_weight).mean()
         if not torch.isfinite(loss):
             raise _diverged(state, config, terms, f"batch {step}")
@@ -168,20 +173,19 @@ def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) ->
 
 
 @torch.no_grad()
-def _validate(state: TrainState, rows: Rows, valid: Tensor, config: TrainConfig) -> dict[str, Any]:
+def _validate(state: TrainState, valid: Pass, config: TrainConfig) -> dict[str, Any]:
     """Components in use, and the bound of rows that do not train, with the same noise always."""
     module = state.module.eval()
     found: dict[str, Any] = {"n_components": module.n_components or None, "valid_bound": None}
-    if len(valid):
-        device = state.noise.device
-        noise = torch.Generator(device).manual_seed(0)
+    if valid.n_rows:
+        noise = torch.Generator(state.noise.device).manual_seed(0)
         total = 0.0
-        for x in rows.blocks(valid):
-            terms = module.elbo(x, module.draw_noise(len(x), noise))
+        for x in valid.blocks():
+            terms = module.objective(x, noise)
             total += float(terms.weighted(float(module.n_components > 0)).sum())
             if not math.isfinite(total):
                 raise _diverged(state, config, terms, "validation")
-        found["valid_bound"] = total / len(valid)
+        found["valid_bound"] = total / valid.n_rows
     return found
 
 
