@@ -33,7 +33,7 @@ class TrainState:
     ) -> None:
         self.module = module
         self.run = run  # what a resumed run must have in common with this one, as JSON holds it
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=lr)
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=lr, fused=True)
         self.order = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(device).manual_seed(seed + 1)
         self.epoch = 0
