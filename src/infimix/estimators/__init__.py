@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from infimix.estimators.base import MixtureEstimator
+from infimix.estimators.deep import DeepEstimator
 from infimix.estimators.dlgmm import DLDPMM, DLGMM
 from infimix.estimators.dp_mixture import DPGaussianMixture
 from infimix.estimators.gaussian import GaussianVAE
@@ -18,6 +19,7 @@ __all__ = [
     "DLGMM",
     "ESTIMATORS",
     "DPGaussianMixture",
+    "DeepEstimator",
     "GaussianVAE",
     "InfiniteMixtureVAE",
     "MixtureEstimator",
