@@ -21,18 +21,10 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class EncoderOutput(NamedTuple):
-    """Parameters of one diagonal normal per row, each of shape (..., L)."""
+    """Parameters of diagonal normals, each of shape (..., L)."""
 
     mean: Tensor
     log_var: Tensor
-
-
-class MixtureOutput(NamedTuple):
-    """Parameters of a mixture of K diagonal normals per row, and of its K - 1 sticks."""
-
-    mean: Tensor  # (..., K, L)
-    log_var: Tensor  # (..., K, L)
-    sticks: Tensor  # (..., K - 1, 2), two unbounded numbers a stick
 
 
 @final
@@ -147,16 +139,42 @@ class MixtureEncoder(nn.Module):
         if n_components > 1:
             self.sticks = _constant(nn.Linear(body.n_outputs, sticks.numel()), sticks.flatten())
 
-    def forward(self, x: Tensor) -> MixtureOutput:
-        """Map rows (..., D) to K means and log-variances of codes and K - 1 sticks."""
+    def forward(self, x: Tensor) -> tuple[EncoderOutput, Tensor]:
+        """Map rows (..., D) to all normals (..., K, L) and sticks (..., K - 1, 2)."""
         feature = self.body(x)
-        rows, (K, L) = feature.shape[:-1], self.shape
-        sticks = feature[..., :0] if self.sticks is None else self.sticks(feature)
-        return MixtureOutput(
-            mean=self.mean(feature).reshape(*rows, K, L),
-            log_var=self.log_var(feature).reshape(*rows, K, L),
-            sticks=sticks.reshape(*rows, K - 1, 2),
+        return self.normals(feature), self.sticks_of(feature)
+
+    def normals(self, feature: Tensor) -> EncoderOutput:
+        """Means and log-variances (..., K, L) of features of the body (..., n_outputs)."""
+        shape = (*feature.shape[:-1], *self.shape)
+        return EncoderOutput(
+            self.mean(feature).reshape(shape), self.log_var(feature).reshape(shape)
         )
+
+    def sticks_of(self, feature: Tensor) -> Tensor:
+        """Sticks (..., K - 1, 2) of features of the body (..., n_outputs)."""
+        sticks = feature[..., :0] if self.sticks is None else self.sticks(feature)
+        return sticks.reshape(*feature.shape[:-1], self.shape[0] - 1, 2)
+
+    def normals_of(self, feature: Tensor, component: Tensor) -> EncoderOutput:
+        """Mean and log-variance (..., M, L) of some components (..., M) alone, rows by component.
+
+        Rows are gathered by component and padded to the largest group, so that the heads of the
+        others cost nothing: (K, C, n_outputs) x (K, n_outputs, 2 L), C rows in the largest group.
+        """
+        K, L = self.shape
+        c, order = component.flatten().sort()  # (R,)
+        count = torch.bincount(c, minlength=K)
+        place = torch.arange(len(c), device=c.device) - (count.cumsum(0) - count)[c]
+        row = order // component.shape[-1]
+        flat = feature.reshape(-1, feature.shape[-1])
+        groups = flat.new_zeros(K, int(count.max()), flat.shape[-1])
+        groups = groups.index_put((c, place), flat[row])
+        weight = torch.cat([head.weight.reshape(K, L, -1) for head in (self.mean, self.log_var)], 1)
+        bias = torch.cat([head.bias.reshape(K, L) for head in (self.mean, self.log_var)], 1)
+        output = torch.baddbmm(bias[:, None], groups, weight.mT)[c, place]  # (R, 2 L)
+        output = output[order.argsort()].reshape(*component.shape, 2 * L)
+        return EncoderOutput(mean=output[..., :L], log_var=output[..., L:])
 
 
 @final

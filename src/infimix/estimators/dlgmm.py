@@ -52,11 +52,16 @@ class _MixtureChain(ChainEstimator):
 
     def _begin(self, n_rows: int) -> None:
         super()._begin(n_rows)
-        if self.decoder_passes != "all" and self.entropy != "mixture":
+        passes = self.decoder_passes
+        is_named = self.entropy == "components"
+        if passes != "all" and (
+            self.entropy == "printed" or (is_named and (passes < 2 or self.bound != "elbo"))
+        ):
             raise ValueError(
-                "decoder_passes takes draws from the mixture, which have no component to be named "
-                f"by, so it needs entropy='mixture'; got entropy={self.entropy!r}: leave "
-                "decoder_passes at 'all'."
+                "decoder_passes as a number goes with entropy='mixture', or from 2 on with "
+                "entropy='components' and bound='elbo'; got "
+                f"decoder_passes={passes}, entropy={self.entropy!r}, bound={self.bound!r}: "
+                "leave it at 'all'."
             )
         for name in ("prior_means", "prior_scales"):
             self._prior_parameter(name, 0.0)
@@ -136,8 +141,9 @@ class DLGMM(_MixtureChain):
         11; the exact KL without.
     decoder_passes : "all" or int, default="all"
         Times that the decoder runs for a row in training: once for each component, or for so many
-        draws from the mixture, whose gradients are implicit and without bias. Fewer are faster for
-        many components; entropy="mixture" only.
+        draws, without bias. With entropy="mixture" they are from the mixture, by implicit
+        gradients; with "components" (2 or more, bound="elbo") from components that are drawn, and
+        the encoder too computes no others, which is the fastest for many.
     hidden, bound, n_importance_samples, renyi_order, likelihood, network, image_shape, max_epochs,\
     batch_size, learning_rate, validation_fraction, patience, device, random_state, verbose,\
     run_dir, resume
@@ -271,8 +277,9 @@ class DLDPMM(_MixtureChain):
         11; the exact KL without.
     decoder_passes : "all" or int, default="all"
         Times that the decoder runs for a row in training: once for each component, or for so many
-        draws from the mixture, whose gradients are implicit and without bias. Fewer are faster for
-        many components; entropy="mixture" only.
+        draws, without bias. With entropy="mixture" they are from the mixture, by implicit
+        gradients; with "components" (2 or more, bound="elbo") from components that are drawn, and
+        the encoder too computes no others, which is the fastest for many.
     hidden, bound, n_importance_samples, renyi_order, likelihood, network, image_shape, max_epochs,\
     batch_size, learning_rate, validation_fraction, patience, device, random_state, verbose,\
     run_dir, resume

@@ -31,7 +31,7 @@ from torch.distributions import Distribution
 
 from infimix.distributions.likelihoods import Likelihood
 from infimix.models.base import ElboTerms, LatentMixtureModule
-from infimix.models.layers import Draw, StochasticLayer
+from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
 
 
 class Step(NamedTuple):
@@ -178,18 +178,17 @@ class ChainModule(LatentMixtureModule):
 
     def _terms(self, walk: Walk) -> ElboTerms:
         """Terms of the ELBO of each draw, (..., N)."""
-        share = _shares(walk.steps[0])
-        reconstruction = (share.exp() * walk.log_px).sum(-1)
+        steps = walk.steps
+        reconstruction = _over_paths(steps[:1], walk.log_px)
         entropy, log_prior, kl = (torch.zeros_like(reconstruction) for _ in range(3))
-        for i, (layer, q, draw, log_share) in enumerate(walk.steps):
-            entropy = entropy + (log_share.exp() * layer.entropy(q, draw)).sum(-1)
-            kl = kl + (log_share.exp() * layer.kl_weights(q)).sum(-1)
-            if i + 1 < len(walk.steps):
-                above = walk.steps[i + 1]
-                share, log_ph = _shares(above), _log_prior_below(walk.steps[i], above)
+        for i, (layer, q, draw, _) in enumerate(steps):
+            entropy = entropy + _over_paths(steps[:i], layer.entropy(q, draw))
+            kl = kl + _over_paths(steps[:i], layer.kl_weights(q))
+            if i + 1 < len(steps):
+                log_ph = _log_prior_below(steps[i], steps[i + 1])
             else:
-                share, log_ph = _shares(walk.steps[i]), _flat(layer.elbo_log_prior(q, draw), 1)
-            log_prior = log_prior + (share.exp() * log_ph).sum(-1)
+                log_ph = _flat(layer.elbo_log_prior(q, draw), 1)
+            log_prior = log_prior + _over_paths(steps[: i + 2], log_ph)
         return ElboTerms(reconstruction, entropy, log_prior, kl)
 
     def _log_weights(self, walk: Walk) -> tuple[Tensor, Tensor]:
@@ -216,6 +215,15 @@ def _flat(values: Tensor, n_after: int) -> Tensor:
 def _shares(step: Step) -> Tensor:
     """Log shares of the paths that go out of a layer, (..., P M)."""
     return _flat(step.log_share[..., None] + step.draw.log_share, 1)
+
+
+def _over_paths(steps: list[Step], values: Tensor) -> Tensor:
+    """Mean of what the paths out of the last step have, (..., P M), by their shares: (...)."""
+    for step in reversed(steps):
+        log_share = step.draw.log_share  # (..., P, M)
+        values = values.reshape(*values.shape[:-1], *log_share.shape[-2:])
+        values = mean_of_draws(log_share, values)
+    return values.squeeze(-1)
 
 
 def _log_prior_below(step: Step, above: Step) -> Tensor:

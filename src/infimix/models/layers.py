@@ -21,6 +21,7 @@ class Draw(NamedTuple):
     point: Tensor  # (..., P, M, n), what densities are taken at
     log_share: Tensor  # (..., P, M), how much each counts; sums to 1 over M
     log_pi: Tensor | None = None  # (..., P, K), weights that were drawn, where a term needs them
+    normals: Any = None  # parameters of what each was drawn from, where a term needs them
 
 
 class StochasticLayer(nn.Module, ABC):
@@ -84,3 +85,15 @@ class StochasticLayer(nn.Module, ABC):
         self, above: Tensor | None, n: int, generator: Generator, component: int | None
     ) -> tuple[Tensor, Tensor]:
         """Codes (n, L) from p(h | above) and their components (n,)."""
+
+
+def mean_of_draws(log_share: Tensor, values: Tensor) -> Tensor:
+    """Sum over draws of share times value, (..., M) -> (...).
+
+    Shares sum to 1, or have expectation 1 where components were drawn. So their gradient may be
+    taken of differences from the mean: where all components count that changes nothing, where they
+    were drawn it takes most of its variance away.
+    """
+    share = log_share.exp()
+    mean = (share * values).sum(-1).detach()
+    return (share * (values - mean[..., None])).sum(-1) + mean

@@ -35,8 +35,8 @@ from infimix.distributions.normal_mixture import (
     printed_entropy,
 )
 from infimix.distributions.stick_breaking import weights_from_sticks
-from infimix.models.layers import Draw, StochasticLayer
-from infimix.networks import Encoder, MixtureEncoder, MixtureOutput
+from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
+from infimix.networks import Encoder, MixtureEncoder
 
 ENTROPIES = ("mixture", "components", "printed")
 LOG_SPAN = math.log(1e3)  # of a and b
@@ -46,9 +46,18 @@ class MixturePosterior(NamedTuple):
     """q(v, h | below) for P paths."""
 
     log_pi: Tensor  # (..., P, K), log E[pi]
-    mean: Tensor  # (..., P, K, L)
-    scale: Tensor  # (..., P, K, L)
+    mean: Tensor  # (..., P, K, L); none if few components will be drawn
+    scale: Tensor  # the same
     sticks: KumaraswamySticks | None  # (..., P, K - 1); None for one component
+    feature: Tensor  # (..., P, H), what the encoder's heads read
+
+
+class Normals(NamedTuple):
+    """Components that were drawn from, (..., P, M)."""
+
+    mean: Tensor  # (..., P, M, L)
+    scale: Tensor  # (..., P, M, L)
+    component: Tensor  # (..., P, M)
 
 
 @final
@@ -71,8 +80,9 @@ class MixtureLayer(StochasticLayer):
     kl_terms : int, optional
         Terms of the Taylor series in the KL of the sticks, as in the paper; exact without.
     n_draws : int, optional
-        Draws from the mixture a training step takes, by implicit gradients; without, one from each
-        component.
+        Draws a training step takes, in place of one from each component: with "mixture" of the
+        mixture, by implicit gradients; with "components" of so many components, at least two,
+        whose weights then have the gradient of a score.
     """
 
     def __init__(
@@ -116,46 +126,69 @@ class MixtureLayer(StochasticLayer):
     @property
     def n_noise(self) -> int:
         """See `StochasticLayer`."""
-        n_extra = 0 if self._is_stratified else 1
+        n_uniform = self.n_draws if self._draws_components else 1
         n_sticks = self.n_components - 1 if self.entropy_kind == "printed" else 0
-        return self.n_draws * self.n_latent + n_extra + n_sticks
+        n_extra = n_sticks if self._is_stratified else n_uniform
+        return self.n_draws * self.n_latent + n_extra
 
     def posterior(self, below: Tensor) -> MixturePosterior:
         """See `StochasticLayer`."""
-        output: MixtureOutput = self.encoder(below)
-        scale = (0.5 * output.log_var).exp()
-        if self.n_components == 1:
-            one = torch.zeros_like(output.mean[..., 0])
-            return MixturePosterior(one, output.mean, scale, None)
-        a, b = bounded_exp(output.sticks).unbind(-1)
-        sticks = KumaraswamySticks(a, b)
-        log_pi = weights_from_sticks(sticks.log_mean())
-        return MixturePosterior(log_pi, output.mean, scale, sticks)
+        feature = self.encoder.body(below)
+        sticks, log_pi = None, torch.zeros_like(feature[..., :1])
+        if self.n_components > 1:
+            a, b = bounded_exp(self.encoder.sticks_of(feature)).unbind(-1)
+            sticks = KumaraswamySticks(a, b)
+            log_pi = weights_from_sticks(sticks.log_mean())
+        if self._draws_components:
+            none = feature.new_zeros(0)
+            return MixturePosterior(log_pi, none, none, sticks, feature)
+        mean, log_var = self.encoder.normals(feature)
+        return MixturePosterior(log_pi, mean, (0.5 * log_var).exp(), sticks, feature)
 
     def draw(self, q: MixturePosterior, noise: Tensor) -> Draw:
         """See `StochasticLayer`."""
         M, L = self.n_draws, self.n_latent
         normal, rest = noise[..., : M * L], noise[..., M * L :]
         normal = normal.reshape(*noise.shape[:-1], M, L)
-        if self._is_stratified:
-            z = q.mean + q.scale * normal  # (..., P, K, L)
-            log_share = q.log_pi.expand(z.shape[:-1])
-        else:
+        uniform = torch.special.ndtr(rest)
+        if self._draws_components:
+            return self._draw_components(q, normal, uniform)
+        if not self._is_stratified:
             # One number, shifted by 1 / M for each draw: between them they cover all components.
-            u = torch.special.ndtr(rest[..., :1])
-            steps = torch.arange(M, dtype=u.dtype, device=u.device)
-            uniform = ((u + steps) / M).movedim(-1, 0)  # (M, ..., P)
+            steps = torch.arange(M, dtype=uniform.dtype, device=uniform.device)
+            uniform = ((uniform + steps) / M).movedim(-1, 0)  # (M, ..., P)
             z = rsample_mixture(q.log_pi, q.mean, q.scale, uniform, normal.movedim(-2, 0))
             z = z.movedim(0, -2)
-            log_share = z.new_full(z.shape[:-1], -math.log(M))
+            return Draw(z, z, z.new_full(z.shape[:-1], -math.log(M)))
+        z = q.mean + q.scale * normal  # (..., P, K, L)
         log_pi = None
         if self.entropy_kind == "printed" and q.sticks is not None:
-            uniform = torch.special.ndtr(rest[..., -(self.n_components - 1) :])
             log_pi = weights_from_sticks(q.sticks.draw(uniform[..., None]))
-        return Draw(z, z, log_share, log_pi)
+        return Draw(z, z, q.log_pi.expand(z.shape[:-1]), log_pi)
+
+    def _draw_components(self, q: MixturePosterior, normal: Tensor, uniform: Tensor) -> Draw:
+        """M components drawn by their weights, and a code from each.
+
+        A share is 1 / M, and its gradient that of log E[pi_c], whose mean over c is 0; M / (M - 1)
+        makes up for taking it, in `mean_of_draws`, of differences from a mean over the M draws.
+        """
+        M = self.n_draws
+        edges = q.log_pi.exp().cumsum(-1)[..., None, :-1]
+        c = (uniform[..., None] > edges).sum(-1)  # (..., P, M)
+        feature = q.feature.expand(*c.shape[:-1], q.feature.shape[-1])
+        mean, log_var = self.encoder.normals_of(feature, c)
+        scale = (0.5 * log_var).exp()
+        z = mean + scale * normal
+        score = q.log_pi.expand(*c.shape[:-1], -1).gather(-1, c)
+        log_share = M / (M - 1) * (score - score.detach()) - math.log(M)
+        return Draw(z, z, log_share, normals=Normals(mean, scale, c))
 
     def entropy(self, q: MixturePosterior, draw: Draw) -> Tensor:
         """See `StochasticLayer`; the printed one is a lower bound."""
+        if draw.normals is not None:
+            one = torch.zeros_like(draw.log_share[..., None])
+            of_each = component_entropy(one, draw.normals.scale[..., None, :])  # (..., P, M)
+            return mean_of_draws(draw.log_share, of_each)
         if self.n_components == 1 or self.entropy_kind == "components":
             return component_entropy(q.log_pi, q.scale)
         if self.entropy_kind == "printed":
@@ -192,13 +225,16 @@ class MixtureLayer(StochasticLayer):
 
     def elbo_log_prior(self, q: MixturePosterior, draw: Draw) -> Tensor:
         """See `StochasticLayer`."""
+        mean, log_scale = self.prior_mean, self.prior_log_scale  # (K, L)
+        if draw.normals is not None:
+            at = draw.normals
+            return _expected_log_prob(
+                at.mean, at.scale, mean[at.component], log_scale[at.component]
+            )
         is_tied = self.entropy_kind != "mixture" or self.has_one_prior
-        if not (is_tied and self._is_stratified):
-            return self.log_prior(draw.point, None)
-        squares = (q.mean - self.prior_mean).square() + q.scale.square()  # (..., P, K, L)
-        log_scale = self.prior_log_scale
-        each = -0.5 * squares * (-2 * log_scale).exp() - log_scale - 0.5 * math.log(2 * math.pi)
-        return each.sum(-1)
+        if is_tied and self._is_stratified:
+            return _expected_log_prob(q.mean, q.scale, mean, log_scale)
+        return self.log_prior(draw.point, None)
 
     def mean(self, q: MixturePosterior) -> Tensor:
         """See `StochasticLayer`."""
@@ -230,6 +266,11 @@ class MixtureLayer(StochasticLayer):
         """Whether each component is drawn from: always, but in training if told otherwise."""
         return self.n_components == 1 or self.n_draws_asked is None or not self.training
 
+    @property
+    def _draws_components(self) -> bool:
+        """Whether few components are drawn and known by name."""
+        return not self._is_stratified and self.entropy_kind == "components"
+
     def _stick_prior(self) -> BetaSticks:
         return BetaSticks(self.stick_prior[:, 0], self.stick_prior[:, 1])
 
@@ -238,6 +279,15 @@ class MixtureLayer(StochasticLayer):
         if self.n_components == 1:
             return self.prior_mean.new_zeros(1)
         return weights_from_sticks(self._stick_prior().log_mean())
+
+
+def _expected_log_prob(
+    mean: Tensor, scale: Tensor, prior_mean: Tensor, prior_log_scale: Tensor
+) -> Tensor:
+    """E[log N(h; prior)] under N(mean, scale^2), summed over L: (..., L) -> (...) nats."""
+    squares = (mean - prior_mean).square() + scale.square()
+    each = -0.5 * squares * (-2 * prior_log_scale).exp() - prior_log_scale
+    return (each - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def bounded_exp(output: Tensor) -> Tensor:
