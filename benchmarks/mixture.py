@@ -8,9 +8,9 @@ runs them, without the first; scikit-learn's are the difference of two fits of d
 that starts and last E-steps cancel. The library begins at the true clusters, because it drops
 components that lose their rows; scikit-learn, which keeps them all, at K random rows. The two take
 turns, and the median counts. On a machine with other work take `--threads 1`. Peak memory is that
-of a process of its own for each. Whole fits are timed once: with K not given (to scikit-learn's
-BayesianGaussianMixture thirty components) and, for its GaussianMixture, given. A finished setting
-is a line of `results/mixture.jsonl` and is not run again.
+of a process of its own for each. Whole fits are timed once, each a line of its own: with K not
+given (to scikit-learn's BayesianGaussianMixture thirty components) and, for its GaussianMixture,
+given. A finished setting is a line of `results/mixture.jsonl` and is not run again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,18 @@ DTYPES = {"float32": np.float32, "float64": np.float64}
 LONG = (1_000_000, 2, 6)  # N, D, K of the fit of LONG_ITERATIONS
 LONG_ITERATIONS = 100
 WHOLE = [(60_000, 10, 20), (20_000, 50, 10), (1_000_000, 2, 6)]  # N, D, K
-HDBSCAN_ROWS = 60_000  # more take it long
+WHOLE_MODELS: dict[str, Any] = {  # of N, D, K
+    "infimix": lambda n, d, k: DPGaussianMixture(random_state=0),
+    "infimix, normal tails": lambda n, d, k: DPGaussianMixture(heavy_tails=False, random_state=0),
+    "BayesianGaussianMixture": lambda n, d, k: BayesianGaussianMixture(
+        n_components=30, max_iter=300, random_state=0
+    ),
+    "GaussianMixture, told K": lambda n, d, k: GaussianMixture(
+        n_components=k, max_iter=300, random_state=0
+    ),
+    "HDBSCAN": lambda n, d, k: HDBSCAN(min_cluster_size=n // 200, copy=True),
+}
+SLOW, SLOW_ROWS = ("BayesianGaussianMixture", "HDBSCAN"), 60_000  # more rows take them long
 FRACTION_OF_PEAK = (60_000, 64, 50)
 ITERATIONS = 4  # beyond the first, each time it is timed
 THEIR_ITERATIONS = 2  # by which two fits differ
@@ -169,29 +180,16 @@ def long_fit() -> Line:
     return line | {"load": os.getloadavg()[0]}
 
 
-def whole_fit(setting: tuple[int, int, int]) -> Line:
-    """Seconds, number of components, adjusted Rand index and mean log density of whole fits."""
-    (X, y), K = rows_of(*setting, "float32"), setting[2]
-    models: dict[str, Any] = {
-        "infimix": DPGaussianMixture(random_state=0),
-        "infimix, normal tails": DPGaussianMixture(heavy_tails=False, random_state=0),
-        "BayesianGaussianMixture": BayesianGaussianMixture(
-            n_components=30, max_iter=300, random_state=0
-        ),
-        "GaussianMixture, told K": GaussianMixture(n_components=K, max_iter=300, random_state=0),
-    }
-    if setting[0] <= HDBSCAN_ROWS:
-        models["HDBSCAN"] = HDBSCAN(min_cluster_size=setting[0] // 200, copy=True)
-    line: Line = {"whole": list(setting)}
-    for name, model in models.items():
-        begin = time.perf_counter()
-        label = model.fit_predict(X)
-        seconds = time.perf_counter() - begin
-        found = int((np.bincount(label[label >= 0]) > 0).sum())
-        line[name] = {"seconds": round(seconds, 2), "K": found}
-        line[name]["ari"] = round(float(adjusted_rand_score(y, label)), 4)
-        if hasattr(model, "score"):
-            line[name]["score"] = round(float(model.score(X)), 4)
+def whole_fit(setting: tuple[int, int, int], name: str) -> Line:
+    """Seconds, number of components, adjusted Rand index and mean log density of a whole fit."""
+    (X, y), model = rows_of(*setting, "float32"), WHOLE_MODELS[name](*setting)
+    begin = now()
+    label = model.fit_predict(X)
+    line: Line = {"whole": list(setting), "model": name, "seconds": round(now() - begin, 2)}
+    line["K"] = int((np.bincount(label[label >= 0]) > 0).sum())
+    line["ari"] = round(float(adjusted_rand_score(y, label)), 4)
+    if hasattr(model, "score"):
+        line["score"] = round(float(model.score(X)), 4)
     return line | {"load": os.getloadavg()[0]}
 
 
@@ -256,8 +254,13 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     others = {"peak_gflops": peak, "long": long_fit}
     jobs += [job for key, job in others.items() if not any(key in line for line in lines)]
-    whole = [line["whole"] for line in lines if "whole" in line]
-    jobs += [lambda s=setting: whole_fit(s) for setting in WHOLE if list(setting) not in whole]
+    whole = {(*line["whole"], line["model"]) for line in lines if "whole" in line}
+    jobs += [
+        (lambda s=setting, m=name: whole_fit(s, m))
+        for setting in WHOLE
+        for name in WHOLE_MODELS
+        if (*setting, name) not in whole and (name not in SLOW or setting[0] <= SLOW_ROWS)
+    ]
     arguments.results.parent.mkdir(exist_ok=True)
     for job in jobs:
         line = json.dumps(job() | {"threads": arguments.threads})
