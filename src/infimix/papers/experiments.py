@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,15 +64,15 @@ class Experiment:
     rows : tuple of Row
     measure : callable
         Takes a fitted estimator, its `Split` and a seed; gives numbers by name.
-    n_seeds : int
-        Runs of each row, unless asked for others.
+    draw : callable, optional
+        Takes the fitted estimators of all rows, their `Split` and a folder; writes a picture there.
     """
 
     name: str
     title: str
     rows: tuple[Row, ...]
     measure: Callable[[DeepEstimator, Split, int], dict[str, Any]]
-    n_seeds: int = 1
+    draw: Callable[[list[DeepEstimator], Split, Path], Path] | None = None
 
 
 def binarized_mnist() -> Split:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,19 @@ Line = dict[str, Any]
 def run(
     experiment: Experiment,
     *,
-    seeds: range,
+    seeds: Iterable[int],
     results: Path,
     run_dir: Path,
     only: str = "",
     device: str = "auto",
     verbose: int = 0,
-    watch: Callable[[Line], None] = lambda line: None,
-) -> None:
-    """Fit and measure what the results lack.
+) -> Iterator[Line]:
+    """Fit and measure what the results lack; gives every new line.
 
     Parameters
     ----------
     experiment : Experiment
-    seeds : range
+    seeds : iterable of int
         Of each row.
     results : Path
         JSON lines; a finished run is appended, and never run again.
@@ -40,43 +40,48 @@ def run(
         Rows whose name has this in it.
     device, verbose
         As the estimators have them.
-    watch : callable
-        Told of every new line.
     """
     done = {(line["row"], line["seed"]) for line in read(results, experiment)}
     for seed in seeds:
         for row in experiment.rows:
             if only not in row.name or (row.name, seed) in done:
                 continue
-            split = row.data()
-            folder = run_dir / experiment.name / _slug(row.name) / f"seed-{seed}"
-            estimator, seconds = fitted(row, split, seed, folder, device=device, verbose=verbose)
+            split, folder = row.data(), _folder(run_dir, experiment, row, seed)
+            estimator = fitted(row, split, seed, folder, device=device, verbose=verbose)
+            seconds = sum(record["seconds"] for record in estimator.history_)
             line = {"experiment": experiment.name, "row": row.name, "seed": seed}
             line |= experiment.measure(estimator, split, seed)
             line |= {"epochs": estimator.n_iter_, "seconds": round(seconds, 1)}
             results.parent.mkdir(parents=True, exist_ok=True)
             with results.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-            watch(line)
+            yield line
+
+
+def picture(experiment: Experiment, seed: int, run_dir: Path) -> Path | None:
+    """Draw the figure of an experiment, if it has one and all its rows were fitted."""
+    folders = [_folder(run_dir, experiment, row, seed) for row in experiment.rows]
+    if experiment.draw is None or not all((each / "config.json").is_file() for each in folders):
+        return None
+    estimators = [_load(folder) for folder in folders]
+    return experiment.draw(estimators, experiment.rows[0].data(), run_dir / experiment.name)
 
 
 def fitted(
     row: Row, split: Split, seed: int, folder: Path, *, device: str, verbose: int
-) -> tuple[DeepEstimator, float]:
-    """Fit of a row, taken from its run directory as far as it came, and its seconds of epochs."""
+) -> DeepEstimator:
+    """Fit of a row, taken from its run directory as far as it came."""
     if (folder / "config.json").is_file():
-        estimator = load(folder)
-        assert isinstance(estimator, DeepEstimator)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        estimator = row.make().set_params(
-            random_state=seed, run_dir=str(folder), resume=True, device=device, verbose=verbose
-        )
-        estimator.fit(split.train, X_valid=split.valid)
-        if estimator.interrupted_:
-            raise KeyboardInterrupt
-        estimator.save(folder)
-    return estimator, sum(record["seconds"] for record in estimator.history_)
+        return _load(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    estimator = row.make().set_params(
+        random_state=seed, run_dir=str(folder), resume=True, device=device, verbose=verbose
+    )
+    estimator.fit(split.train, X_valid=split.valid)
+    if estimator.interrupted_:
+        raise KeyboardInterrupt
+    estimator.save(folder)
+    return estimator
 
 
 def read(results: Path, experiment: Experiment) -> list[Line]:
@@ -96,14 +101,12 @@ def table(experiment: Experiment, lines: list[Line]) -> Iterator[tuple[str, ...]
         mine = [line for line in lines if line["row"] == row.name]
         names = [name for name in mine[0] if isinstance(mine[0][name], float)] if mine else []
         for name in names:
-            if name == "seconds" or name.startswith("standard error"):
+            if name in ("seconds", "standard error", "Monte Carlo error"):
                 continue
             values = [line[name] for line in mine]
-            mean = sum(values) / len(values)
-            obtained = f"{mean:.2f} ({len(values)})"
-            if len(values) > 1:
-                sd = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-                obtained = f"{mean:.2f} ± {sd:.2f} ({len(values)})"
+            mean = statistics.mean(values)
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            obtained = f"{mean:.2f}{spread} ({len(values)})"
             reported = row.reported.get(name)
             yield (
                 row.name,
@@ -113,6 +116,16 @@ def table(experiment: Experiment, lines: list[Line]) -> Iterator[tuple[str, ...]
                 "" if reported is None else f"{mean - reported.value:+.2f}",
                 "" if reported is None else reported.source,
             )
+
+
+def _load(folder: Path) -> DeepEstimator:
+    estimator = load(folder)
+    assert isinstance(estimator, DeepEstimator)
+    return estimator
+
+
+def _folder(run_dir: Path, experiment: Experiment, row: Row, seed: int) -> Path:
+    return run_dir / experiment.name / _slug(row.name) / f"seed-{seed}"
 
 
 def _slug(name: str) -> str:

@@ -1,0 +1,138 @@
+"""Published experiments: every number has a source, every row runs, and runs are not repeated."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infimix.estimators import DLGMM, GaussianVAE
+from infimix.papers import EXPERIMENTS, picture, read, run, table
+from infimix.papers.experiments import Experiment, Reported, Row, Split
+
+D = 16
+
+
+def small() -> Split:
+    """Binary rows (60, 16) of two kinds, with labels."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=120)
+    share = np.where(y[:, None] == 1, np.linspace(0.1, 0.9, D), np.linspace(0.9, 0.1, D))
+    X = (rng.uniform(size=share.shape) < share).astype(np.uint8)
+    return Split(X[:60], X[60:80], X[80:], y[:60], y[80:])
+
+
+def quick(experiment: Experiment) -> Experiment:
+    """The same experiment on small rows, few epochs, narrow networks."""
+
+    def row(of: Row) -> Row:
+        def make() -> Any:
+            estimator = of.make()
+            estimator.set_params(max_epochs=2, hidden=(8,), likelihood="bernoulli")
+            return estimator
+
+        return replace(of, data=small, make=make)
+
+    return replace(experiment, rows=tuple(row(each) for each in experiment.rows))
+
+
+@pytest.fixture(params=EXPERIMENTS, ids=lambda name: name)
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return quick(EXPERIMENTS[request.param])
+
+
+def lines_of(experiment: Experiment, folder: Path, **kwargs: Any) -> Iterator[dict[str, Any]]:
+    files = {"results": folder / "results.jsonl", "run_dir": folder / "runs"}
+    return run(experiment, seeds=[0], device="cpu", **files, **kwargs)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_published_number_has_a_source_and_is_measured(name: str) -> None:
+    rows = EXPERIMENTS[name].rows
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        for reported in row.reported.values():
+            assert len(reported.source) > 20
+            assert np.isfinite(reported.value)
+        parameters = row.make().get_params()
+        plan = {name: parameters[name] for name in ("batch_size", "learning_rate", "patience")}
+        assert plan == {"batch_size": 100, "learning_rate": 3e-4, "patience": 30}
+
+
+def test_names_of_models_say_what_they_are() -> None:
+    """K x (H d - L s) in a name are the estimator's own."""
+    for row in EXPERIMENTS["P1/figure3b"].rows:
+        parameters = row.make().get_params()
+        assert f"{parameters['hidden'][0]}d" in row.name
+        latent = parameters["n_latent"]
+        for width in latent if isinstance(latent, tuple) else [latent]:
+            assert f"-{width}s" in row.name
+        K = parameters.get("n_components") or parameters.get("max_components")
+        assert K is None or f"{K}x(" in row.name
+        assert ("as printed" in row.name) == (parameters.get("entropy") == "printed")
+
+
+def test_every_row_runs_once_and_is_read_back(experiment: Experiment, tmp_path: Path) -> None:
+    found = list(lines_of(experiment, tmp_path))
+    assert [line["row"] for line in found] == [row.name for row in experiment.rows]
+    assert read(tmp_path / "results.jsonl", experiment) == found
+    for line, row in zip(found, experiment.rows, strict=True):
+        assert line["epochs"] == 2
+        assert all(np.isfinite(value) for value in line.values() if isinstance(value, float))
+        assert set(row.reported) <= set(line)
+    assert not list(lines_of(experiment, tmp_path))
+    more = run(
+        experiment, seeds=[1], only=experiment.rows[0].name, device="cpu",
+        results=tmp_path / "results.jsonl", run_dir=tmp_path / "runs",
+    )  # fmt: skip
+    assert [line["seed"] for line in more] == [1]
+
+
+def test_a_finished_fit_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = quick(EXPERIMENTS["P1/figure3b"])
+    experiment = replace(experiment, rows=experiment.rows[:1])
+    (first,) = lines_of(experiment, tmp_path)
+    (tmp_path / "results.jsonl").unlink()
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("it was fitted again")
+
+    monkeypatch.setattr(GaussianVAE, "fit", refuse)
+    (again,) = lines_of(experiment, tmp_path)
+    assert again == first
+
+
+def test_the_table_has_means_spreads_and_gaps() -> None:
+    row = Row("model", small, DLGMM, {"score": Reported(-3.0, "a paper")})
+    experiment = Experiment("P0/table", "", (row, replace(row, name="not run")), lambda *a: {})
+    lines = [{"row": "model", "seed": s, "score": v, "epochs": 3} for s, v in enumerate((-1.0, -2))]
+    lines[1]["score"] = -2.0
+    (cells,) = table(experiment, lines)
+    assert cells == ("model", "score", "-1.50 ± 0.71 (2)", "-3.00", "+1.50", "a paper")
+    (cells,) = table(experiment, lines[:1])
+    assert cells[2] == "-1.00 (1)"
+
+
+def test_the_picture_holds_samples_and_both_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infimix.papers.figure2.SIDE", 4)
+    experiment = quick(EXPERIMENTS["P1/figure2"])
+    assert picture(experiment, 0, tmp_path / "runs") is None  # nothing is fitted yet
+    list(lines_of(experiment, tmp_path))
+    page = picture(experiment, 0, tmp_path / "runs")
+    assert page is not None
+    text = page.read_text()
+    assert "samples of the first component" in text
+    assert "codes of the DLGMM" in text
+    assert text.count('"type":"heatmap"') == 2
+    assert "http" not in json.dumps(text[:2000]) or "plotly" in text
+
+
+def test_experiments_without_a_picture_have_none(tmp_path: Path) -> None:
+    assert picture(EXPERIMENTS["P1/figure3b"], 0, tmp_path) is None
