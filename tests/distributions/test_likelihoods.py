@@ -19,6 +19,7 @@ from infimix.distributions.likelihoods import (
     Likelihood,
     NegativeBinomialLikelihood,
     NormalLikelihood,
+    ScaledBinomial,
 )
 
 D = 4
@@ -261,3 +262,11 @@ def test_a_learned_scale_arrives_within_hundreds_of_steps() -> None:
         adam.step()
     expected = x.square().mean(0).sqrt()  # the scale of largest likelihood
     torch.testing.assert_close(likelihood.scale.detach(), expected, rtol=0.02, atol=0)
+
+
+def test_levels_between_the_levels_are_impossible() -> None:
+    px = ScaledBinomial(torch.tensor(255.0), logits=torch.zeros(()), validate_args=False)
+    levels = torch.arange(256.0) / 255
+    assert px.support.check(levels).all()
+    wrong = torch.cat([levels + 0.5 / 255, levels[:1] - 1 / 255, levels[-1:] + 1 / 255])
+    assert not px.support.check(wrong).any()

@@ -16,6 +16,7 @@ LOADINGS = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [-1.0, 2.0]])
 class Mixture:
     """Nearest centre as a fitted estimator; remembers the largest block of rows it was given."""
 
+    finds_clusters = True
     n_components_ = K
     weights_ = np.array([0.5, 0.3, 0.2])
     lower_bound_ = -1.25
@@ -81,6 +82,7 @@ def test_metrics_say_what_the_estimator_says(tmp_path, dataset):
         "n_rows": 200,
         "n_features": D,
         "n_components": K,
+        "finds_clusters": True,
         "weights": [0.5, 0.3, 0.2],
         "sizes": [int((estimator.labels_ == k).sum()) for k in range(K)],
         "lower_bound": -1.25,

@@ -1,6 +1,5 @@
 """Published experiments: every number has a source, every row runs, and runs are not repeated."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from infimix.papers import EXPERIMENTS, picture, read, run, table
 from infimix.papers.experiments import Experiment, Reported, Row, Split
 
 D = 16
+PLOTLY_TEMPLATE = 1  # kinds of trace are named in plotly's template too
 
 
 def small() -> Split:
@@ -85,7 +85,7 @@ def test_every_row_runs_once_and_is_read_back(experiment: Experiment, tmp_path: 
         assert set(row.reported) <= set(line)
     assert not list(lines_of(experiment, tmp_path))
     more = run(
-        experiment, seeds=[1], only=experiment.rows[0].name, device="cpu",
+        experiment, seeds=[1], only=experiment.rows[-1].name, device="cpu",
         results=tmp_path / "results.jsonl", run_dir=tmp_path / "runs",
     )  # fmt: skip
     assert [line["seed"] for line in more] == [1]
@@ -130,8 +130,8 @@ def test_the_picture_holds_samples_and_both_maps(
     text = page.read_text()
     assert "samples of the first component" in text
     assert "codes of the DLGMM" in text
-    assert text.count('"type":"heatmap"') == 2
-    assert "http" not in json.dumps(text[:2000]) or "plotly" in text
+    assert text.count('"showscale":false') == 2
+    assert text.count('"type":"scattergl"') - PLOTLY_TEMPLATE == 2 * 10
 
 
 def test_experiments_without_a_picture_have_none(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 
 from infimix.report.figures import (
     COLOURS,
+    bound_plots,
     component_style,
     components_plot,
     latent_map,
@@ -137,6 +138,29 @@ def test_map_says_how_many_rows_it_shows():
     assert thinned.json.count("],[") >= 1998
 
 
+def test_map_of_a_model_without_clusters_has_the_colours_of_the_labels():
+    summary = summary_of(30) | {
+        "label": np.arange(30) % 3,
+        "label_names": np.array(["a", "<b", "c"]),
+    }
+    plot = latent_map(summary, 30, finds_clusters=False)
+    drawn = json.loads(plot.json)
+    assert [trace["name"] for trace in drawn["data"]] == ["a", "&lt;b", "c"]
+    assert drawn["data"][1]["customdata"][:2] == [[2, "&lt;b"], [8, "&lt;b"]]
+    assert len(drawn["layout"]["annotations"]) == 3
+    assert "Colours are the labels, which the fit never saw" in plot.caption
+    assert "component" not in plot.json + plot.caption + plot.alt
+
+
+@pytest.mark.parametrize("labels", [{}, {"label": np.arange(40)}], ids=["none", "many"])
+def test_map_without_clusters_and_few_labels_has_one_colour(labels):
+    plot = latent_map(summary_of(40) | labels, 40, finds_clusters=False)
+    drawn = json.loads(plot.json)
+    assert len(drawn["data"]) == 1
+    assert not drawn["layout"].get("annotations")
+    assert "Hover for the row (counted from 0)." in plot.caption
+
+
 def test_bars_are_sorted_and_carry_the_weight():
     plot = sizes_plot(np.array([3, 9, 0]), np.array([0.2, 0.7, 0.1]))
     assert '"x":["1","0","2"]' in plot.json
@@ -165,3 +189,9 @@ def test_tree_joins_parts_at_the_depths_of_their_valleys():
 def test_one_part_has_no_tree():
     assert tree_plot([], [0]) is None
     assert tree_plot([], []) is None
+
+
+def test_training_without_a_warm_up_has_no_mixture_to_speak_of():
+    entry = {"phase": "joint", "n_components": 1, "bound": -2.0, "valid_bound": None}
+    (plot,) = bound_plots([entry | {"epoch": epoch} for epoch in range(3)])
+    assert (plot.title, plot.caption) == ("Bound: training", "Higher is better.")

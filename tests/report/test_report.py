@@ -232,6 +232,53 @@ def test_any_number_of_components(make_run, n_components, is_image):
     assert (f"{n_components} groups in" in page.text) == (n_components > 1)
 
 
+@pytest.mark.parametrize("is_image", [True, False], ids=["images", "table"])
+def test_a_model_without_clusters_shows_none(make_run, is_image):
+    arrays = {"image_shape": np.array([2, 2])} if is_image else {}
+    page = page_of(
+        make_run(n_components=1, arrays=arrays, estimator="GaussianVAE", finds_clusters=False)
+    )
+    text = page.text.split("Configuration and versions")[0]
+    assert "GaussianVAE of 30 rows of digits" in text
+    for word in ("1 group", "Component", "What is in them"):
+        assert word not in text, word
+    assert ("What it draws Left: the mean. Right: new images." in text) == is_image
+    assert set(page.plots) == {"map", "bound-0", "bound-1"}
+
+
+def test_components_of_posteriors_are_no_groups(make_run):
+    page = page_of(make_run(n_components=3, estimator="DLGMM", finds_clusters=False))
+    text = page.text.split("Configuration and versions")[0]
+    assert "DLGMM of 30 rows of digits" in text
+    assert "Components 3 of each row's posterior" in text
+    assert "these are its components, not groups of rows" in text
+    assert "Largest group" not in text
+    assert "sizes" in page.plots
+    assert "n-components" not in page.plots
+
+
+def test_log_likelihood_and_neighbours_are_shown(make_run):
+    estimate = {"log_likelihood": -97.25, "standard_error": 0.5, "monte_carlo_error": 0.0625}
+    estimate |= {"n_rows": 100, "n_samples": 1000, "ess_mean": 20.25, "ess_min": 1.5}
+    one = estimate | {"n_samples": 1, "monte_carlo_error": None, "log_likelihood": -100.0, "at": {}}
+    errors = {"means": {"3": 4.5, "10": 5.0}, "samples": None, "n_train": 50, "n_test": 100}
+    page = page_of(
+        make_run(
+            log_likelihood={"mnist test": estimate | {"at": {"1": one}}},
+            neighbour_errors={
+                "mnist test": errors,
+                "other": errors | {"samples": {"3": 20.0, "10": 15.125}},
+            },
+        )
+    )
+    row = "mnist test, 100 rows {} −{} 0.5000 {} 20.2 1.5"
+    assert row.format("1", "100.0000", "–") in page.text
+    assert row.format("1,000", "97.2500", "0.0625") in page.text
+    assert "mnist test, 100 rows 3 4.50 – mnist test, 100 rows 10 5.00 –" in page.text
+    assert "other, 100 rows 10 5.00 15.12" in page.text
+    assert "Log-likelihood" not in page_of(make_run()).text
+
+
 @pytest.mark.parametrize("file", ["history.jsonl", "summary.npz"])
 def test_what_an_optional_file_would_show_is_left_out(make_run, file):
     run_dir = make_run()

@@ -145,10 +145,30 @@ class BinomialLikelihood(Likelihood):
 
 
 @final
+class Shares(constraints.Constraint):
+    """Shares of n successes: 0, 1 / n, ..., 1, as far as float32 tells them."""
+
+    is_discrete = True
+
+    def __init__(self, n_trials: Tensor) -> None:
+        self.n_trials = n_trials
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each value (...) is one."""
+        number = value * self.n_trials
+        is_whole = (number - number.round()).abs() < 1e-3
+        return is_whole & (number >= 0) & (number <= self.n_trials)
+
+
+@final
 class ScaledBinomial(Binomial):
     """Binomial law of the share of successes in place of their number."""
 
-    support = constraints.unit_interval
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Shares:
+        """Shares of the number of trials."""
+        return Shares(self.total_count)
 
     @property
     def mean(self) -> Tensor:

@@ -6,7 +6,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class MixtureEstimator(
     Sparse rows are taken if they are counts. That is why scikit-learn's tag for sparse input, a
     promise for any sparse rows, stays False.
     """
+
+    finds_clusters: ClassVar[bool] = True  # whether components are groups of rows
 
     @abstractmethod
     def predict_proba(self, X: Any) -> np.ndarray:

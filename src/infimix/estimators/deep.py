@@ -31,6 +31,7 @@ from infimix.models import LatentMixtureModule, Pass
 from infimix.training import Progress, Rows, TrainConfig, fit, rows_on
 
 SCORE_DRAWS = 8  # fixed draws of the noise, the same for every row
+CODE_ROWS = 256  # drawn for at once: chains of mixtures have noise for every path
 
 # Constraints of the parameters that all of them have.
 NETWORK_PARAMETERS: dict[str, list[Any]] = {
@@ -175,6 +176,33 @@ class DeepEstimator(MixtureEstimator):
         return self._map(X, lambda module, x: module.embed(x))
 
     @torch.no_grad()
+    def sample_latent(self, X: Any, random_state: Any = None) -> np.ndarray:
+        """Draw one latent code for each row, z ~ q(z | x); `transform` is its mean.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (N, D)
+        random_state : int, RandomState or None, default=None
+            The same integer gives the same codes; None takes that of the estimator.
+
+        Returns
+        -------
+        ndarray of shape (N, L)
+            Where q(z | x) is a mixture, draws from its component of the largest weight; where there
+            are several stochastic layers, codes of the first.
+        """
+        generator = self._generator(self.random_state if random_state is None else random_state)
+
+        def draw(module: Any, x: Tensor) -> Tensor:
+            parts = [
+                module.draw_code(part, module.draw_noise(len(part), generator).to(part))
+                for part in x.split(CODE_ROWS)
+            ]
+            return torch.cat(parts)
+
+        return self._map(X, draw)
+
+    @torch.no_grad()
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Mean of p(x | z), in the units of the data.
 
@@ -220,7 +248,7 @@ class DeepEstimator(MixtureEstimator):
             draws = module.draw_noise(SCORE_DRAWS, torch.Generator().manual_seed(0)).to(x)
             return torch.stack([module.elbo(x, draw[None]).total for draw in draws]).mean(0)
 
-        return self._map(X, bound) - self._log_jacobian
+        return self._map(X, bound) - self.log_jacobian_
 
     @torch.no_grad()
     def sample(
@@ -242,25 +270,35 @@ class DeepEstimator(MixtureEstimator):
         """
         module = self._module()
         self._check_component(n_samples, component)
-        random = check_random_state(self.random_state)
-        generator = torch.Generator(device_for(self.device))
-        generator.manual_seed(int(random.randint(2**31 - 1)))
-        x, c = module.sample(n_samples, generator, component)
+        x, c = module.sample(n_samples, self._generator(self.random_state), component)
         return x.double().cpu().numpy() * self._scale + self._offset, c.cpu().numpy()
 
     @property
     def _n_features_out(self) -> int:
         return int(self.n_latent)
 
+    def model_rows(self, X: Any) -> Rows:
+        """Rows of X (N, D), checked, as `module_` takes them: scaled, float32, on its device."""
+        check_is_fitted(self)
+        return self._rows(self._check(X, reset=False))
+
     @property
-    def _log_jacobian(self) -> float:
-        """Log of the volume of a unit of scaled data in nats; only densities have one."""
+    def log_jacobian_(self) -> float:
+        """Log of the volume of a unit of scaled data in nats; only densities have one.
+
+        What `module_` says of `model_rows` is higher by this than what holds for X.
+        """
         is_density = self.likelihood_ in ("normal", "continuous_bernoulli")
         return float(np.log(self._scale).sum()) if is_density else 0.0
 
     def _module(self) -> Any:
         check_is_fitted(self)
         return self.module_
+
+    def _generator(self, random_state: Any) -> torch.Generator:
+        """Generator on the device of the module."""
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        return torch.Generator(device_for(self.device)).manual_seed(seed)
 
     def _rows(self, X: Any) -> Rows:
         return rows_on(X, self._offset, self._scale, device_for(self.device))

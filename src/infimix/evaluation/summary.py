@@ -49,14 +49,15 @@ def summarise(
 
     Parameters
     ----------
-    estimator : fitted InfiniteMixtureVAE or DPGaussianMixture
+    estimator : fitted estimator
         Only its public methods and fitted attributes are used.
     dataset : Dataset of N rows and D features
         The rows the estimator was fitted on; its labels, if it has any, are used for scores only.
     run_dir : path
         Existing or new directory that gets the two files.
     test : Dataset, optional
-        Rows the estimator has not seen; if they have labels their scores are written too.
+        Rows the estimator has not seen; if they have labels their scores are written too. A model
+        that has one component by its nature gets no scores.
     seconds : float, optional
         Wall time of the fit in seconds.
 
@@ -86,9 +87,42 @@ def summarise(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(run_dir / "summary.npz", buffer.getvalue())
+    _write_metrics(run_dir, metrics)
+    return metrics
+
+
+def record_score(
+    run_dir: str | os.PathLike, name: str, rows: str, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Add what was found later to ``metrics.json``; the same score of the same rows is replaced.
+
+    Parameters
+    ----------
+    run_dir : path
+        Holds ``metrics.json``.
+    name : str
+        What was measured, such as "log_likelihood".
+    rows : str
+        On which rows.
+    values : dict
+        As JSON holds it.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds now.
+    """
+    run_dir = Path(run_dir)
+    metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+    metrics[name] = metrics.get(name, {}) | {rows: values}
+    _write_metrics(run_dir, metrics)
+    return metrics
+
+
+def _write_metrics(run_dir: Path, metrics: dict[str, Any]) -> None:
+    """Write ``metrics.json``."""
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     write_atomically(run_dir / "metrics.json", text.encode())
-    return metrics
 
 
 def _metrics(
@@ -108,12 +142,14 @@ def _metrics(
             f"The lower bound of {type(estimator).__name__} on '{dataset.name}' must be finite but "
             f"is {lower_bound}; fit it again with a lower learning rate."
         )
+    finds_clusters = bool(estimator.finds_clusters)
     metrics = {
         "data": dataset.name,
         "estimator": type(estimator).__name__,
         "n_rows": n_rows,
         "n_features": n_features,
         "n_components": int(estimator.n_components_),
+        "finds_clusters": finds_clusters,
         "weights": [float(weight) for weight in estimator.weights_],
         "sizes": np.bincount(labels, minlength=estimator.n_components_).tolist(),
         "lower_bound": lower_bound,
@@ -123,9 +159,10 @@ def _metrics(
     if dataset.label is not None:
         metrics["label"] = dataset.label
     scores = {}
-    if dataset.y is not None:
+    has_clusters = finds_clusters or estimator.n_components_ > 1
+    if dataset.y is not None and has_clusters:
         scores["train"] = score_clustering(dataset.y, labels).as_dict()
-    if test is not None and test.y is not None:
+    if test is not None and test.y is not None and has_clusters:
         starts = range(0, test.X.shape[0], BLOCK_ROWS)
         predicted = [estimator.predict(test.X[start : start + BLOCK_ROWS]) for start in starts]
         scores["test"] = score_clustering(test.y, np.concatenate(predicted)).as_dict()

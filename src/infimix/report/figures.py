@@ -40,6 +40,7 @@ TRAIN_COLOUR, VALID_COLOUR = COLOURS[0], COLOURS[5]
 
 MAX_POINTS = 2000  # on the latent map
 SHALLOWEST = 0.05  # nats, on the tree; shallower valleys are drawn so
+MAX_LABELS = 30  # with colours of their own
 MIN_TSNE_POINTS = 10
 SEED = 0
 
@@ -96,6 +97,8 @@ def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
     for i, phase in enumerate(phases):
         entries = [entry for entry in history if entry["phase"] == phase]
         title, caption = words.get(phase, (phase, "Higher is better."))
+        if phases == ["joint"]:  # without a warm-up before it there is no mixture to join
+            title, caption = "training", "Higher is better."
         figure = go.Figure()
         for key, name, colour, dash in (
             ("bound", "train", TRAIN_COLOUR, "solid"),
@@ -233,8 +236,11 @@ def tree_plot(merge_path: list[list[float]], component_of_part: list[int]) -> Pl
     return Plot("tree", "Tree of components", caption, alt, figure.to_json())
 
 
-def latent_map(summary: dict[str, NDArray], n_rows: int) -> Plot:
-    """Scatter of the latent means, one trace for each component, its number at its median."""
+def latent_map(summary: dict[str, NDArray], n_rows: int, *, finds_clusters: bool = True) -> Plot:
+    """Scatter of the latent means, one trace for each component, its number at its median.
+
+    Of a model that finds no clusters one trace for each label, if there are labels and few of them.
+    """
     n_kept = len(summary["row"])
     shown = np.arange(n_kept)
     if n_kept > MAX_POINTS:
@@ -244,26 +250,35 @@ def latent_map(summary: dict[str, NDArray], n_rows: int) -> Plot:
     component, row = summary["component"][shown], summary["row"][shown]
     confidence = summary["confidence"][shown]
     label = _label_texts(summary, shown)
+    group = component
+    if not finds_clusters:
+        group = _few_labels(summary, shown)
+    has_names = finds_clusters or np.ptp(group) > 0
     figure = go.Figure()
-    for k in np.unique(component):
-        member = np.flatnonzero(component == k)
+    for k in np.unique(group):
+        member = np.flatnonzero(group == k)
         colour, symbol = component_style(k)
-        columns = [row[member].tolist(), np.round(confidence[member], 4).tolist()]
-        template = f"row %{{customdata[0]}}<br>component {k}<br>confidence %{{customdata[1]:.3f}}"
+        columns = [row[member].tolist()]
+        template = "row %{customdata[0]}"
+        if finds_clusters:
+            columns.append(np.round(confidence[member], 4).tolist())
+            template += f"<br>component {k}<br>confidence %{{customdata[1]:.3f}}"
         if label is not None:
+            template += f"<br>label %{{customdata[{len(columns)}]}}"
             columns.append([label[i] for i in member])
-            template += "<br>label %{customdata[2]}"
+        name = str(k) if finds_clusters or label is None else label[member[0]]
         figure.add_scatter(
             x=projection.xy[member, 0].astype(np.float32),
             y=projection.xy[member, 1].astype(np.float32),
-            name=f"component {k}",
+            name=f"component {name}" if finds_clusters else name,
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 6, "opacity": 0.85},
             customdata=list(zip(*columns, strict=True)),
             hovertemplate=template + "<extra></extra>",
         )
-        x, y = np.median(projection.xy[member], axis=0)
-        figure.add_annotation(x=x, y=y, text=f"<b>{k}</b>", showarrow=False, borderpad=2)
+        if has_names:
+            x, y = np.median(projection.xy[member], axis=0)
+            figure.add_annotation(x=x, y=y, text=f"<b>{name}</b>", showarrow=False, borderpad=2)
     _dress(figure, "", "")
     figure.update_xaxes(showticklabels=False, showgrid=False, showline=False)
     figure.update_yaxes(showticklabels=False, showgrid=False, showline=False)
@@ -275,11 +290,17 @@ def latent_map(summary: dict[str, NDArray], n_rows: int) -> Plot:
         caption += (
             f"{len(shown):,} of {n_rows:,} rows, drawn at random so that the page stays light. "
         )
-    caption += f"{projection.note}Hover for row (counted from 0), component and confidence."
-    n_drawn = len(np.unique(component))
-    alt = (
-        f"Scatter plot of {len(shown)} latent means in {n_drawn} components ({projection.method})."
-    )
+    caption += projection.note
+    alt = f"Scatter plot of {len(shown)} latent means"
+    if finds_clusters:
+        caption += "Hover for row (counted from 0), component and confidence."
+        alt += f" in {len(np.unique(group))} components"
+    elif has_names:
+        caption += "Colours are the labels, which the fit never saw. Hover for row and label."
+        alt += f" in the colours of {len(np.unique(group))} labels"
+    else:
+        caption += "Hover for the row (counted from 0)."
+    alt += f" ({projection.method})."
     return Plot("map", "Latent map", caption, alt, figure.to_json(), tall=True)
 
 
@@ -305,6 +326,12 @@ def project(embedding: NDArray) -> Projection:
     tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED)
     note = "Neighbours are faithful, distances between far groups are not. "
     return Projection(tsne.fit_transform(embedding), "t-SNE", note)
+
+
+def _few_labels(summary: dict[str, NDArray], shown: NDArray) -> NDArray:
+    """Label of each point (M,); 0 for all where there are none, or too many to be told apart."""
+    label = summary["label"][shown] if "label" in summary else np.zeros(len(shown), dtype=int)
+    return label if len(np.unique(label)) <= MAX_LABELS else np.zeros_like(label)
 
 
 def _label_texts(summary: dict[str, NDArray], shown: NDArray) -> list[str] | None:

@@ -70,7 +70,14 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(short=_short, signed=_signed, score=_score, duration=_duration)
+    environment.filters.update(
+        short=_short,
+        signed=_signed,
+        score=_score,
+        duration=_duration,
+        nats=_nats,
+        percent=_percent,
+    )
     source = files("infimix.report").joinpath("template.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(source).render(_context(run))
     report = run.path / "report.html"
@@ -84,8 +91,9 @@ def _context(run: RunDirectory) -> dict[str, Any]:
     sizes = np.asarray(metrics["sizes"], dtype=np.int64)  # (K,)
     weights = np.asarray(metrics["weights"], dtype=np.float64)  # (K,)
     order = np.argsort(-sizes, kind="stable")
+    finds_clusters = metrics.get("finds_clusters", True)
     curves = bound_plots(run.history)
-    number = components_plot(run.history, metrics["n_components"])
+    number = components_plot(run.history, metrics["n_components"]) if finds_clusters else None
     fitted = run.config.get("fitted", {})
     tree = tree_plot(fitted.get("merge_path", []), fitted.get("component_of_part", []))
     missing = [
@@ -99,11 +107,16 @@ def _context(run: RunDirectory) -> dict[str, Any]:
         "n_over_1_percent": int((sizes > 0.01 * sizes.sum()).sum()),
         "n_empty": int((sizes == 0).sum()),
         "missing": missing,
-        "latent_map": latent_map(run.summary, metrics["n_rows"]) if run.summary else None,
+        "finds_clusters": finds_clusters,
+        "latent_map": latent_map(run.summary, metrics["n_rows"], finds_clusters=finds_clusters)
+        if run.summary
+        else None,
         "sizes_plot": sizes_plot(sizes, weights),
         "curves": [*curves[-1:], *(plot for plot in (number, tree) if plot), *curves[:-1]],
         **_pictures_or_features(run.summary, sizes, order),
         "scores": _scores(metrics.get("scores", {})),
+        "likelihoods": _likelihoods(metrics.get("log_likelihood", {})),
+        "neighbours": metrics.get("neighbour_errors", {}),
         "params": _settings(run.config.get("params", {})),
         "config": _settings({k: v for k, v in run.config.items() if k != "params"}),
         "versions": {"plotly": plotly.__version__, "scikit-learn": sklearn.__version__},
@@ -153,7 +166,7 @@ def _pictures_or_features(
             )
             for k in order
         }
-    elif summary:
+    elif summary and len(sizes) > 1:  # one component has nothing to differ from
         effects: FeatureEffects = feature_effects(summary, sizes)
         content["effects"] = effects
         content["strongest"] = {int(k): effects.strongest(k) for k in order}
@@ -178,6 +191,15 @@ def _scores(scores: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     ]
 
 
+def _likelihoods(estimates: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table of log-likelihoods: rows that were scored, and one number of samples."""
+    return [
+        {"rows": rows, **each}
+        for rows, estimate in estimates.items()
+        for each in (*estimate["at"].values(), estimate)
+    ]
+
+
 def _settings(config: dict[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as pairs of a dotted name and a text of a few lines at most."""
     pairs = []
@@ -188,6 +210,16 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str]]:
             text = value if isinstance(value, str) else json.dumps(value)
             pairs.append((name, text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"))
     return pairs
+
+
+def _nats(value: float | None) -> str:
+    """Four decimals, a dash for nothing."""
+    return "–" if value is None else f"{value:.4f}".replace("-", "−")
+
+
+def _percent(value: float | None) -> str:
+    """Two decimals, a dash for nothing."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _short(value: float | None) -> str:

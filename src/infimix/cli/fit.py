@@ -1,0 +1,167 @@
+"""The verbs that fit: ``demo`` and ``fit``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from infimix.cli.command import (
+    INTERRUPTED,
+    Data,
+    Force,
+    Label,
+    Quiet,
+    Resume,
+    app,
+    make_console,
+)
+from infimix.cli.tables import print_fit
+
+if TYPE_CHECKING:
+    from infimix.data import Dataset
+
+
+@app.command(epilog="Example: infimix demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Run directory to write.")] = Path("runs/demo"),
+    resume: Resume = False,
+    force: Force = False,
+) -> int:
+    """Cluster handwritten digits with the defaults and write a report; needs no network."""
+    return fit("digits", out, resume=resume, force=force)
+
+
+@app.command(epilog="Example: infimix fit mnist --out runs/mnist")
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Run directory to write.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="infinite: autoencoder with an infinite mixture; dpgmm: that mixture alone; "
+            "without clusters gaussian, stick-breaking, dlgmm and dldpmm: autoencoders whose codes "
+            "are normal, stick-breaking weights, or have a mixture as posterior.",
+        ),
+    ] = "infinite",
+    label: Label = None,
+    kind: Annotated[
+        Literal["auto", "binary", "unit", "levels", "real", "counts"],
+        typer.Option(help="Kind of the columns; auto looks at them."),
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same result.")] = 0,
+    components: Annotated[
+        int | None, typer.Option(help="Components, where their number is given.")
+    ] = None,
+    max_components: Annotated[
+        int | None, typer.Option(help="Most components to start from.")
+    ] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Most epochs after the warm-up.")] = None,
+    latent: Annotated[int | None, typer.Option(help="Dimension of the latent space.")] = None,
+    network: Annotated[
+        Literal["mlp", "conv"] | None, typer.Option(help="conv is for images.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")
+    ] = None,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> int:
+    """Fit a model to data, say what was found, and write a run directory with its report."""
+    from infimix.data import check_finite, detect_kind, summarise_columns
+    from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND
+    from infimix.evaluation import summarise
+    from infimix.report import write_report
+    from infimix.report.run_directory import remove_run
+
+    console = make_console(quiet=quiet)
+    asked = {
+        "--kind": ("likelihood", None if kind == "auto" else LIKELIHOOD_OF_KIND[kind]),
+        "--components": ("n_components", components),
+        "--max-components": ("max_components", max_components),
+        "--max-epochs": ("max_epochs", max_epochs),
+        "--latent": ("n_latent", latent),
+        "--network": ("network", network),
+        "--device": ("device", device),
+        "--resume": ("resume", resume or None),
+    }
+    estimator = _estimator(model, asked)
+    _check_run_is_free(out, resume=resume, force=force)
+    dataset, test = _load_with_test(data, label)
+    given = {
+        "random_state": seed,
+        "verbose": 0 if quiet else 1,
+        "run_dir": str(out),
+        "image_shape": dataset.image_shape,
+    }
+    parameters = estimator.get_params()
+    estimator.set_params(**{name: value for name, value in given.items() if name in parameters})
+    check_finite(dataset.X)
+    if "likelihood" in parameters:
+        found = detect_kind(summarise_columns(dataset.X), kind)
+        likelihood = LIKELIHOOD_OF_KIND[found.name].replace("_", " ")
+        console.print(f"{found.sentence}, likelihood {likelihood}", soft_wrap=True)
+    if force:
+        remove_run(out)
+
+    start = time.perf_counter()
+    estimator.fit(dataset.X)
+    seconds = time.perf_counter() - start
+
+    estimator.save(out)
+    metrics = summarise(estimator, dataset, out, test=test, seconds=seconds)
+    report = write_report(out)
+    print_fit(console, metrics)
+    console.print(f"Report: {report}", soft_wrap=True)
+    if getattr(estimator, "interrupted_", False):
+        console.print(
+            f"Interrupted: {out} holds the model as far as it got. "
+            "The same command with --resume continues it.",
+            soft_wrap=True,
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _check_run_is_free(out: Path, *, resume: bool, force: bool) -> None:
+    """Refuse to write over a run that nobody said to continue or to replace."""
+    from infimix.report.run_directory import RUN_FILES
+
+    is_there = any((out / name).exists() for name in RUN_FILES)
+    if resume and force:
+        raise ValueError("--resume continues a run and --force replaces it; give one of them.")
+    if resume and is_there and not any((out / "checkpoints").glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{out} holds a run but no checkpoint to continue from; replace it with --force, or "
+            "name another folder with --out."
+        )
+    if not resume and not force and is_there:
+        raise FileExistsError(
+            f"{out} holds a run already; continue it with --resume, replace it with --force, or "
+            "name another folder with --out."
+        )
+
+
+def _load_with_test(data: str, label: str | None) -> "tuple[Dataset, Dataset | None]":
+    """Rows to fit on, and the test rows of a named set that has some."""
+    from infimix.data import NAMED, load
+
+    has_test = data in NAMED and "test" in NAMED[data].splits
+    return load(data, label=label), load(data, split="test") if has_test else None
+
+
+def _estimator(model: str, asked: dict[str, tuple[str, Any]]) -> Any:
+    """Unfitted estimator with the parameters of the options that were given."""
+    from infimix.estimators import ESTIMATORS
+
+    if model not in ESTIMATORS:
+        raise ValueError(f"--model must be one of {', '.join(ESTIMATORS)}; got '{model}'.")
+    estimator = ESTIMATORS[model]()
+    parameters = estimator.get_params()
+    given = {option: pair for option, pair in asked.items() if pair[1] is not None}
+    for option, (name, _) in given.items():
+        if name not in parameters:
+            raise ValueError(f"{option} has no meaning with --model {model}; leave it out.")
+    return estimator.set_params(**dict(given.values()))

@@ -1,0 +1,62 @@
+"""The verb that runs a published experiment: ``reproduce``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from infimix.cli.command import Quiet, app, make_console
+
+
+@app.command(epilog="Example: infimix reproduce P1/figure3b --only Gauss --seeds 3")
+def reproduce(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="P1/figure2, P1/figure3a or P1/figure3b.")
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, from seed 0 on.")] = 1,
+    only: Annotated[str, typer.Option(metavar="TEXT", help="Rows whose name has this in it.")] = "",
+    results: Annotated[
+        Path, typer.Option(help="File that each finished run is a line of; none is run again.")
+    ] = Path("runs/reproduced.jsonl"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run directories; a broken fit goes on there.")
+    ] = Path("runs"),
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where.")] = "auto",
+    table: Annotated[
+        bool, typer.Option("--table", help="Print what the results have, and run nothing.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a figure or table of a paper, and print what was obtained beside what was reported."""
+    from infimix import papers
+
+    if name not in papers.EXPERIMENTS:
+        raise ValueError(
+            f"There is no experiment '{name}'; there are: {', '.join(papers.EXPERIMENTS)}."
+        )
+    experiment = papers.EXPERIMENTS[name]
+    if not any(only in row.name for row in experiment.rows):
+        rows = "; ".join(row.name for row in experiment.rows)
+        raise ValueError(f"No row of {name} has '{only}' in its name; its rows are: {rows}.")
+    console = make_console(quiet=quiet)
+    if not table:
+        for line in papers.run(
+            experiment,
+            seeds=range(seeds),
+            results=results,
+            run_dir=out,
+            only=only,
+            device=device,
+            verbose=0 if quiet else 1,
+        ):
+            console.print(f"{line['row']}, seed {line['seed']}: done", soft_wrap=True)
+        page = papers.picture(experiment, 0, out)
+        if page is not None:
+            console.print(f"Drawn in {page}", soft_wrap=True)
+    shown = Table(title=experiment.title)
+    for head in ("model", "measure", "obtained ± sd (seeds)", "reported", "gap", "source"):
+        shown.add_column(head)
+    for cells in papers.table(experiment, papers.read(results, experiment)):
+        shown.add_row(*cells)
+    console.print(shown)
