@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
+from infimix.networks import (
+    ConvBody,
+    ConvDecoder,
+    Encoder,
+    MixtureEncoder,
+    MLPBody,
+    MLPDecoder,
+    StickEncoder,
+)
 
 CHANNELS = (4, 6, 8)
 IMAGE_SHAPES = [(8, 8), (28, 28), (9, 14), (31, 17, 2), (32, 32, 3), (64, 64, 3)]
@@ -161,3 +169,83 @@ def test_too_small_an_image_is_refused(image_shape: tuple[int, ...]) -> None:
         Encoder(ConvBody(image_shape, CHANNELS), 3)
     with pytest.raises(ValueError, match=f"at least 8 pixels .* Got {size}"):
         ConvDecoder(3, CHANNELS[::-1], image_shape)
+
+
+# Encoders of several heads.
+
+BODIES: dict[str, Callable[[], MLPBody | ConvBody]] = {
+    "mlp": lambda: MLPBody(64, (16, 12)),
+    "linear": lambda: MLPBody(64, ()),
+    "conv": lambda: ConvBody((8, 8), CHANNELS),
+}
+STICKS = torch.tensor([[0.5, -1.0], [0.0, 2.0]])
+
+
+@pytest.mark.parametrize("leading", [(5,), (), (2, 5), (2, 1, 4), (0,)])
+@pytest.mark.parametrize("body", list(BODIES))
+def test_leading_axes_of_mixtures_and_sticks(body: str, leading: tuple[int, ...]) -> None:
+    K, L = 3, 4
+    mixture = seeded(lambda: MixtureEncoder(BODIES[body](), K, L, STICKS))
+    sticks = seeded(lambda: StickEncoder(BODIES[body](), STICKS))
+    for encoder in (mixture, sticks):
+        for parameter in encoder.parameters():  # no head is constant, no two are alike
+            parameter.data += 0.1 * draw(*parameter.shape)
+    x = draw(*leading, 64)
+    (q, u), v = mixture(x), sticks(x)
+    assert q.mean.shape == q.log_var.shape == (*leading, K, L)
+    assert u.shape == v.shape == (*leading, K - 1, 2)
+    if x.numel():  # component k, code l is output k L + l of its head; stick k has two outputs
+        index = tuple(size - 1 for size in leading)
+        feature = mixture.body(x[index])
+        expected = mixture.mean.weight[1 * L + 2] @ feature + mixture.mean.bias[1 * L + 2]
+        torch.testing.assert_close(q.mean[*index, 1, 2], expected, rtol=1e-4, atol=1e-5)
+        expected = mixture.log_var.weight[2 * L] @ feature + mixture.log_var.bias[2 * L]
+        torch.testing.assert_close(q.log_var[*index, 2, 0], expected, rtol=1e-4, atol=1e-5)
+        expected = sticks.sticks(sticks.body(x[index]))[2]
+        torch.testing.assert_close(v[*index, 1, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_component_has_no_head_for_sticks() -> None:
+    encoder = seeded(lambda: MixtureEncoder(MLPBody(64, (8,)), 1, 4, torch.zeros(0, 2)))
+    assert not any("sticks" in name for name, _ in encoder.named_parameters())
+    q, sticks = encoder(draw(2, 5, 64))
+    assert q.mean.shape == (2, 5, 1, 4)
+    assert sticks.shape == (2, 5, 0, 2)
+
+
+@pytest.mark.parametrize("body", list(BODIES))
+def test_mixtures_and_sticks_start_the_same_for_all_rows(body: str) -> None:
+    x = draw(50, 64)
+    q, u = seeded(lambda: MixtureEncoder(BODIES[body](), 3, 4, STICKS))(x)
+    v = seeded(lambda: StickEncoder(BODIES[body](), STICKS))(x)
+    for sticks in (u, v):
+        torch.testing.assert_close(sticks, STICKS.expand(50, 2, 2), rtol=0, atol=0)
+    assert not q.log_var.any()
+    means = q.mean.flatten(1)  # which are all different, between rows and between components
+    assert (means.std(0) > 0.05).all()
+    assert means[0].unique().numel() == 12
+
+
+def test_heads_of_some_components_are_those_of_all() -> None:
+    encoder = seeded(lambda: MixtureEncoder(MLPBody(64, (8,)), 5, 3, torch.zeros(4, 2)))
+    encoder.log_var.weight.data += 0.1 * draw(15, 8)
+    feature = encoder.body(draw(2, 6, 64)).detach().requires_grad_()
+    component = torch.randint(5, (2, 6, 3), generator=torch.Generator().manual_seed(0))
+    component[0] = 4  # one group of eighteen rows
+    some, every = encoder.normals_of(feature, component), encoder.normals(feature)
+    for few, all_ in zip(some, every, strict=True):
+        expected = all_.gather(-2, component[..., None].expand(2, 6, 3, 3))
+        torch.testing.assert_close(few, expected)
+        wanted = [feature, encoder.mean.weight, encoder.log_var.weight, encoder.mean.bias]
+        mine, theirs = (
+            torch.autograd.grad(
+                v.square().sum(),
+                wanted,
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for v in (few, expected)
+        )
+        for one, other in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(one, other)

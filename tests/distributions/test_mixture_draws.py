@@ -9,7 +9,7 @@ from scipy import stats
 from torch import Tensor
 from torch.special import ndtr
 
-from infimix.distributions.mixture_draws import rsample_mixture
+from infimix.distributions.mixture_draws import rsample_mixture, strata
 
 
 def generator() -> torch.Generator:
@@ -139,3 +139,26 @@ def test_far_tails_are_finite() -> None:
     z = rsample_mixture(*params, torch.tensor([0.0, 1.0, 0.5, 0.2]), normal)
     for grad in torch.autograd.grad(z.sum(), params):
         assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_strata_by_cutting_up_the_mass(n: int) -> None:
+    """Each n-th of [0, 1] beside the stretches of the components, one pair after the other."""
+    log_pi = mixture(5, 2)[0].log_softmax(0)
+    edges = np.concatenate([[0.0], np.cumsum(log_pi.exp().numpy())])
+    expected = np.zeros((n, 5))
+    for m in range(n):
+        for k in range(5):
+            low, high = max(m / n, edges[k]), min((m + 1) / n, edges[k + 1])
+            expected[m, k] = n * max(0.0, high - low)
+    found = strata(log_pi.expand(2, 3, 5), n)
+    assert found.shape == (2, 3, n, 5)
+    np.testing.assert_allclose(found[1, 2].exp(), expected, atol=1e-12)
+    torch.testing.assert_close(found.logsumexp(-1), torch.zeros(2, 3, n, dtype=torch.float64))
+    torch.testing.assert_close(found.exp().mean(-2), log_pi.exp().expand(2, 3, 5))
+
+
+def test_strata_of_vanishing_weights_have_finite_gradients() -> None:
+    log_pi = torch.tensor([0.0, -200.0, -1000.0]).log_softmax(0).requires_grad_()
+    (grad,) = torch.autograd.grad(strata(log_pi, 3).sum(), log_pi)
+    assert grad.isfinite().all()

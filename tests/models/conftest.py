@@ -1,6 +1,8 @@
-"""Small modules of the unified model, in double precision where a test asks for it."""
+"""Small modules of every model, in double precision where a test asks for it."""
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from infimix.distributions.likelihoods import LIKELIHOODS
-from infimix.models import InfiniteMixtureModule
+from infimix.estimators import ESTIMATORS
+from infimix.models import ChainModule, InfiniteMixtureModule
 from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
 
 MakeModule = Callable[..., InfiniteMixtureModule]
@@ -78,3 +81,54 @@ def draw_rows(likelihood: str, n: int, n_features: int) -> Tensor:
 def make_rows() -> Callable[[str, int, int], Tensor]:
     """make_rows(likelihood, n, n_features): see `draw_rows`."""
     return draw_rows
+
+
+def build_chain(
+    name: str,
+    n_features: int = 3,
+    *,
+    likelihood: str = "bernoulli",
+    stir: float = 0.5,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    **parameters: Any,
+) -> ChainModule:
+    """Module that an estimator of paper 1 builds, in training mode.
+
+    Networks are linear unless told otherwise. Every parameter is moved by normal noise of size
+    `stir`, so that nothing is constant, zero or alike.
+    """
+    estimator = ESTIMATORS[name](**{"hidden": (), **parameters})
+    estimator.n_features_in_, estimator.likelihood_ = n_features, likelihood
+    estimator._begin(100)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = estimator._make_module(0)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter += stir * torch.randn(parameter.shape)
+    return module.to(dtype).train()
+
+
+@pytest.fixture(scope="session")
+def make_chain() -> Callable[..., ChainModule]:
+    """make_chain(name, n_features, ...): see `build_chain`."""
+    return build_chain
+
+
+@pytest.fixture(scope="session")
+def all_bits() -> Tensor:
+    """Every row of three bits, (8, 3) float64."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)), dtype=torch.float64)
+
+
+def draw_normal(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal noise, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def normal() -> Callable[..., Tensor]:
+    """normal(*shape, seed=0): see `draw_normal`."""
+    return draw_normal

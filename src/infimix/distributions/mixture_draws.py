@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LOG_CAP = 80.0  # e^80 is finite in float32; reached only 12 scales away from all components
@@ -83,6 +84,36 @@ def rsample_mixture(
         normal.expand(*shape, n_latent),
     )
     return draw
+
+
+def strata(log_pi: Tensor, n: int) -> Tensor:
+    r"""Log weights of the n mixtures that a mixture is the mean of, with components in their order.
+
+    Draw m of n takes the cumulative weights from m / n to (m + 1) / n only, so that n draws cover
+    the components, and are independent of each other all the same.
+
+    Parameters
+    ----------
+    log_pi : Tensor of shape (..., K)
+        Log weights, normalised.
+    n : int
+
+    Returns
+    -------
+    Tensor of shape (..., n, K)
+        Log weights of each; those that are 0 count as the smallest number there is.
+
+    Examples
+    --------
+    >>> strata(torch.tensor([0.25, 0.75]).log(), 2).exp().round(decimals=4)
+    tensor([[0.5000, 0.5000],
+            [0.0000, 1.0000]])
+    """
+    top = log_pi.exp().cumsum(-1).unsqueeze(-2)  # (..., 1, K)
+    bottom = pad(top[..., :-1], (1, 0))
+    cuts = torch.arange(n + 1, dtype=top.dtype, device=top.device)[:, None] / n  # (n + 1, 1)
+    shared = torch.minimum(top, cuts[1:]) - torch.maximum(bottom, cuts[:-1])
+    return (n * shared).clamp(min=torch.finfo(top.dtype).tiny).log()
 
 
 class _ImplicitDraw(torch.autograd.Function):

@@ -81,7 +81,7 @@ class MixtureEstimator(
         Returns
         -------
         ndarray of shape (N,)
-            int64 in 0..n_components_ - 1; component 0 is the largest.
+            int64 in 0..n_components_ - 1.
         """
         return self.predict_proba(X).argmax(axis=1)
 

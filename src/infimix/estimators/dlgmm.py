@@ -15,7 +15,8 @@ from torch import Tensor
 from infimix.distributions.beta import BetaSticks
 from infimix.distributions.stick_breaking import dirichlet_sticks, gem_sticks
 from infimix.estimators.chain import CHAIN_PARAMETERS, POSITIVE, ChainEstimator
-from infimix.models import ENTROPIES, MixtureLayer
+from infimix.estimators.persistence import plain
+from infimix.models import ENTROPIES, MixtureLayer, bounded_log
 from infimix.networks import Body, Encoder, MixtureEncoder
 
 # Constraints of the parameters that both classes have.
@@ -68,17 +69,20 @@ class _MixtureChain(ChainEstimator):
         if (self._prior_parameter("prior_scales", 1.0) <= 0).any():
             raise ValueError(
                 "prior_scales are standard deviations and must be positive; got "
-                f"{self.prior_scales!r}."
+                f"{plain(self.prior_scales)!r}."
             )
 
     def _prior_parameter(self, name: str, default: float) -> Tensor:
         """Means or scales of the top layer's prior components, (K,) or (K, L)."""
         K, L, given = self._K, self._latent_widths[-1], getattr(self, name)
-        values = np.full(K, default) if given is None else np.asarray(given, dtype=float)
+        try:
+            values = np.full(K, default) if given is None else np.asarray(given, dtype=float)
+        except (TypeError, ValueError):
+            values = np.empty(0)  # no numbers, or rows of different lengths
         if values.shape not in ((K,), (K, L)) or not np.isfinite(values).all():
             raise ValueError(
                 f"{name} must hold a finite number for each of the {K} components, or have shape "
-                f"({K}, {L}) of components and top-layer codes; got {given!r}."
+                f"({K}, {L}) of components and top-layer codes; got {plain(given)!r}."
             )
         return torch.tensor(values, dtype=torch.float32)
 
@@ -87,13 +91,16 @@ class _MixtureChain(ChainEstimator):
         mean, scale = torch.zeros(K), torch.ones(K)
         if above is None:
             mean = self._prior_parameter("prior_means", 0.0)
+            if self.learned_prior and self.prior_means is None and K > 1:
+                # Equal components have equal gradients and would stay equal for ever.
+                mean = torch.nn.init.normal_(torch.empty(K, n_latent))
             scale = self._prior_parameter("prior_scales", 1.0)
         sticks = torch.zeros(0, 2)
         if K > 1:
             prior = self._sticks()
             sticks = torch.stack([prior.concentration1, prior.concentration0], -1)
         return MixtureLayer(
-            MixtureEncoder(body, K, n_latent, sticks.log()),
+            MixtureEncoder(body, K, n_latent, bounded_log(sticks)),
             sticks,
             mean,
             scale,
@@ -128,7 +135,8 @@ class DLGMM(_MixtureChain):
     concentration : float, default=1.0
         alpha of the symmetric Dirichlet prior of the weights.
     prior_means : sequence of K floats or array of shape (K, L), optional
-        Means of the prior components of the top layer, a number for all L; all 0 without.
+        Means of the prior components of the top layer, a number for all L; without, all 0, or
+        standard normal numbers if they are learned.
     prior_scales : sequence of K floats or array of shape (K, L), optional
         Their standard deviations; all 1 without.
     learned_prior : bool, default=False
@@ -264,7 +272,8 @@ class DLDPMM(_MixtureChain):
     concentration : float, default=1.0
         alpha_0 of the Dirichlet process: sticks are Beta(1, alpha_0).
     prior_means : sequence of K floats or array of shape (K, L), optional
-        Means of the prior components of the top layer, a number for all L; all 0 without.
+        Means of the prior components of the top layer, a number for all L; without, all 0, or
+        standard normal numbers if they are learned.
     prior_scales : sequence of K floats or array of shape (K, L), optional
         Their standard deviations; all 1 without.
     learned_prior : bool, default=False

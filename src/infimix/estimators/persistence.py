@@ -99,4 +99,6 @@ def plain(value: Any) -> Any:
         return None  # a generator in mid-stream is no parameter that can be written down
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return value

@@ -4,7 +4,7 @@ from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
 from infimix.models.chain import ChainModule
 from infimix.models.infinite import InfiniteMixtureModule
 from infimix.models.layers import StochasticLayer
-from infimix.models.mixture_layer import ENTROPIES, MixtureLayer
+from infimix.models.mixture_layer import ENTROPIES, MixtureLayer, bounded_log
 from infimix.models.stick_layer import LAWS, StickLayer, start_of
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Pass",
     "StickLayer",
     "StochasticLayer",
+    "bounded_log",
     "start_of",
 ]

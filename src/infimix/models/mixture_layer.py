@@ -27,7 +27,7 @@ from torch import Generator, Tensor, nn
 
 from infimix.distributions.beta import BetaSticks
 from infimix.distributions.kumaraswamy import KumaraswamySticks
-from infimix.distributions.mixture_draws import rsample_mixture
+from infimix.distributions.mixture_draws import rsample_mixture, strata
 from infimix.distributions.normal_mixture import (
     component_entropy,
     mixture_log_prob,
@@ -39,7 +39,7 @@ from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
 from infimix.networks import Encoder, MixtureEncoder
 
 ENTROPIES = ("mixture", "components", "printed")
-LOG_SPAN = math.log(1e3)  # of a and b
+LOG_SPAN = math.log(1e3)  # of a, b and scales
 
 
 class MixturePosterior(NamedTuple):
@@ -126,10 +126,9 @@ class MixtureLayer(StochasticLayer):
     @property
     def n_noise(self) -> int:
         """See `StochasticLayer`."""
-        n_uniform = self.n_draws if self._draws_components else 1
+        n_uniform = 0 if self._is_stratified else self.n_draws
         n_sticks = self.n_components - 1 if self.entropy_kind == "printed" else 0
-        n_extra = n_sticks if self._is_stratified else n_uniform
-        return self.n_draws * self.n_latent + n_extra
+        return self.n_draws * self.n_latent + n_uniform + n_sticks
 
     def posterior(self, below: Tensor) -> MixturePosterior:
         """See `StochasticLayer`."""
@@ -143,7 +142,7 @@ class MixtureLayer(StochasticLayer):
             none = feature.new_zeros(0)
             return MixturePosterior(log_pi, none, none, sticks, feature)
         mean, log_var = self.encoder.normals(feature)
-        return MixturePosterior(log_pi, mean, (0.5 * log_var).exp(), sticks, feature)
+        return MixturePosterior(log_pi, mean, scale_of(log_var), sticks, feature)
 
     def draw(self, q: MixturePosterior, noise: Tensor) -> Draw:
         """See `StochasticLayer`."""
@@ -154,11 +153,10 @@ class MixtureLayer(StochasticLayer):
         if self._draws_components:
             return self._draw_components(q, normal, uniform)
         if not self._is_stratified:
-            # One number, shifted by 1 / M for each draw: between them they cover all components.
-            steps = torch.arange(M, dtype=uniform.dtype, device=uniform.device)
-            uniform = ((uniform + steps) / M).movedim(-1, 0)  # (M, ..., P)
-            z = rsample_mixture(q.log_pi, q.mean, q.scale, uniform, normal.movedim(-2, 0))
-            z = z.movedim(0, -2)
+            # A draw from each M-th of the mass: between them they cover all components. They are
+            # independent, so that the gradient is right also in bounds where they meet.
+            mean, scale = q.mean.unsqueeze(-3), q.scale.unsqueeze(-3)  # (..., P, 1, K, L)
+            z = rsample_mixture(strata(q.log_pi, M), mean, scale, uniform, normal)
             return Draw(z, z, z.new_full(z.shape[:-1], -math.log(M)))
         z = q.mean + q.scale * normal  # (..., P, K, L)
         log_pi = None
@@ -177,7 +175,7 @@ class MixtureLayer(StochasticLayer):
         c = (uniform[..., None] > edges).sum(-1)  # (..., P, M)
         feature = q.feature.expand(*c.shape[:-1], q.feature.shape[-1])
         mean, log_var = self.encoder.normals_of(feature, c)
-        scale = (0.5 * log_var).exp()
+        scale = scale_of(log_var)
         z = mean + scale * normal
         score = q.log_pi.expand(*c.shape[:-1], -1).gather(-1, c)
         log_share = M / (M - 1) * (score - score.detach()) - math.log(M)
@@ -216,7 +214,7 @@ class MixtureLayer(StochasticLayer):
         """See `StochasticLayer`."""
         if self.prior is not None:
             mean, log_var = self.prior(above)
-            return normal_log_prob(point, mean, (0.5 * log_var).exp())
+            return normal_log_prob(point, mean, scale_of(log_var))
         if self.has_one_prior:
             return normal_log_prob(point, self.prior_mean[0], self.prior_log_scale[0].exp())
         log_pi = self._log_prior_weights()
@@ -257,7 +255,7 @@ class MixtureLayer(StochasticLayer):
         mean, scale = self.prior_mean[c], self.prior_log_scale[c].exp()
         if self.prior is not None:
             mean, log_var = self.prior(above)
-            scale = (0.5 * log_var).exp()
+            scale = scale_of(log_var)
         noise = torch.randn(n, self.n_latent, generator=generator, device=device)
         return mean + scale * noise.to(mean), c
 
@@ -293,3 +291,13 @@ def _expected_log_prob(
 def bounded_exp(output: Tensor) -> Tensor:
     """Exponential that stays within 1e-3 and 1e3; the identity of logs near 0."""
     return (LOG_SPAN * torch.tanh(output / LOG_SPAN)).exp()
+
+
+def scale_of(log_var: Tensor) -> Tensor:
+    """Standard deviations of log-variances, within 1e-3 and 1e3."""
+    return (0.5 * log_var).clamp(-LOG_SPAN, LOG_SPAN).exp()
+
+
+def bounded_log(value: Tensor) -> Tensor:
+    """Inverse of `bounded_exp`; values beyond 1 / 900 and 900 are taken for these."""
+    return LOG_SPAN * torch.atanh(value.clamp(1 / 900, 900).log() / LOG_SPAN)

@@ -23,7 +23,7 @@ from infimix.distributions.logit_normal import LogitNormalSticks
 from infimix.distributions.stick_breaking import weights_from_sticks
 from infimix.distributions.stick_posterior import StickPosterior, Sticks
 from infimix.models.layers import Draw, StochasticLayer
-from infimix.models.mixture_layer import bounded_exp
+from infimix.models.mixture_layer import bounded_exp, bounded_log
 from infimix.networks import StickEncoder
 
 LAWS: dict[str, type[KumaraswamySticks | BetaSticks | GammaSticks | LogitNormalSticks]] = {
@@ -41,9 +41,9 @@ def start_of(law: str, concentration: float, n_sticks: int) -> Tensor:
         one = torch.ones_like(alpha)
         mean = torch.digamma(one) - torch.digamma(alpha)
         variance = torch.polygamma(1, one) + torch.polygamma(1, alpha)
-        start = torch.stack([mean, 0.5 * variance.log()])
+        start = torch.stack([mean, bounded_log(variance.sqrt())])
     else:
-        start = torch.stack([torch.zeros_like(alpha), alpha.log()])
+        start = torch.stack([torch.zeros_like(alpha), bounded_log(alpha)])
     return start.float().expand(n_sticks, 2)
 
 
