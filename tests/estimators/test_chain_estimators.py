@@ -78,6 +78,7 @@ def bits() -> np.ndarray:
             {"decoder_passes": 1, "entropy": "components"},
             "or from 2 on with entropy='components'",
         ),
+        ("dlgmm", {"kl_terms": 11}, "kl_terms is for entropy='printed' or 'components'"),
         ("stick-breaking", {"kl_terms": 10, "posterior": "beta"}, "kl_terms=10 with posterior='be"),
         ("stick-breaking", {"posterior": "normal"}, "'posterior' parameter"),
     ],

@@ -176,7 +176,10 @@ def test_importance_weights_have_the_evidence_for_mean(
 def test_order_of_the_entropies(
     make_chain: MakeChain, all_bits: Tensor, normal: Callable[..., Tensor], n_latent: Any
 ) -> None:
-    """Where all prior components are one, the bounds differ by H: printed, components, mixture."""
+    """Where all prior components are one, the bounds differ by H: printed, components, mixture.
+
+    And by the KL of the sticks, which the last does not have.
+    """
     entropy, error, rest = [], [], []
     for kind in ("printed", "components", "mixture"):
         module = make_chain("dlgmm", n_latent=n_latent, entropy=kind)
@@ -184,7 +187,8 @@ def test_order_of_the_entropies(
         terms = module.elbo(all_bits, normal(N_DRAWS, len(all_bits), n_noise))
         entropy.append(terms.entropy.mean(0).numpy())
         error.append(terms.entropy.std(0).numpy() / math.sqrt(N_DRAWS))
-        rest.append(terms.total - terms.entropy)
+        rest.append(terms.total - terms.entropy + terms.kl_mixture)
+        assert bool((terms.kl_mixture > 0).all()) == (kind != "mixture")
     torch.testing.assert_close(rest[1], rest[2])
     assert np.max(error) < 0.1
     slack = 4 * np.hypot(error[1:], error[:-1])

@@ -52,7 +52,7 @@ def test_one_component_is_the_gaussian_vae(
 
 
 @pytest.mark.parametrize("name", ["dlgmm", "dldpmm"])
-def test_equal_components_are_the_gaussian_vae_but_for_the_kl(
+def test_equal_components_are_the_gaussian_vae(
     make_chain: MakeChain, all_bits: Tensor, name: str
 ) -> None:
     """Expectations over the draw by Gauss-Hermite quadrature: the entropy is a square in it."""
@@ -72,10 +72,15 @@ def test_equal_components_are_the_gaussian_vae_but_for_the_kl(
         found = (weight * getattr(terms, term)).sum(0)
         torch.testing.assert_close(found, (weight * getattr(expected, term)).sum(0))
     assert not expected.kl_mixture.any()
-    q, prior = equal.layers[0].posterior(all_bits).sticks, equal.layers[0].stick_prior.double()
-    kl = kl_divergence(Kumaraswamy(q.concentration1, q.concentration0), Beta(*prior.T)).sum(-1)
-    torch.testing.assert_close(terms.kl_mixture, kl.expand(40, 8))
+    assert not terms.kl_mixture.any()
+    layer = equal.layers[0]
+    q, prior = layer.posterior(all_bits), layer.stick_prior.double()
+    kl = kl_divergence(
+        Kumaraswamy(q.sticks.concentration1, q.sticks.concentration0), Beta(*prior.T)
+    ).sum(-1)
     assert kl.min() > 1e-3
+    layer.entropy_kind = "components"  # where it is paid
+    torch.testing.assert_close(layer.kl_weights(q), kl)
     # Weights of the same draws are the same, whatever the shares of the components.
     log_w = equal.log_weights(all_bits, nodes.expand(-1, 8, 3))
     torch.testing.assert_close(log_w, gaussian.log_weights(all_bits, nodes.expand(-1, 8, 1)))

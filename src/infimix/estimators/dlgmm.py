@@ -64,6 +64,11 @@ class _MixtureChain(ChainEstimator):
                 f"decoder_passes={passes}, entropy={self.entropy!r}, bound={self.bound!r}: "
                 "leave it at 'all'."
             )
+        if self.kl_terms is not None and self.entropy == "mixture":
+            raise ValueError(
+                "kl_terms is for entropy='printed' or 'components'; with 'mixture' the sticks are "
+                f"integrated out and have no KL; got kl_terms={self.kl_terms}: leave it at None."
+            )
         for name in ("prior_means", "prior_scales"):
             self._prior_parameter(name, 0.0)
         if (self._prior_parameter("prior_scales", 1.0) <= 0).any():
@@ -142,11 +147,11 @@ class DLGMM(_MixtureChain):
     learned_prior : bool, default=False
         Whether these are learned from there.
     entropy : {"mixture", "components", "printed"}, default="mixture"
-        Entropy of the posterior in the bound: of the mixture; the mean over components; or that of
-        Eq. (1) in [1]_, a looser bound, to reproduce it.
+        Entropy of the posterior in the bound: of the mixture, the sticks integrated out; the mean
+        over components; or that of Eq. (1) in [1]_, a looser bound, to reproduce it.
     kl_terms : int, optional
         Terms of the Taylor series in the KL of the sticks, only to reproduce [1]_, where they are
-        11; the exact KL without.
+        11; the exact KL without. Not for entropy="mixture", which has no such KL.
     decoder_passes : "all" or int, default="all"
         Times that the decoder runs for a row in training: once for each component, or for so many
         draws, without bias. With entropy="mixture" they are from the mixture, by implicit
@@ -279,11 +284,11 @@ class DLDPMM(_MixtureChain):
     learned_prior : bool, default=False
         Whether these are learned from there.
     entropy : {"mixture", "components", "printed"}, default="mixture"
-        Entropy of the posterior in the bound: of the mixture; the mean over components; or that of
-        Eq. (1) in [1]_, a looser bound, to reproduce it.
+        Entropy of the posterior in the bound: of the mixture, the sticks integrated out; the mean
+        over components; or that of Eq. (1) in [1]_, a looser bound, to reproduce it.
     kl_terms : int, optional
         Terms of the Taylor series in the KL of the sticks, only to reproduce [1]_, where they are
-        11; the exact KL without.
+        11; the exact KL without. Not for entropy="mixture", which has no such KL.
     decoder_passes : "all" or int, default="all"
         Times that the decoder runs for a row in training: once for each component, or for so many
         draws, without bias. With entropy="mixture" they are from the mixture, by implicit

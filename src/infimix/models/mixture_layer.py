@@ -11,10 +11,10 @@ network reads from there. Eq. (1) has three terms beside the reconstruction,
 .. math:: \sum_k E[\pi_k] E_{q_k}[\log p(h)] - KL(q(v)\|p(v)) + H ,
 
 and H is one of three (`infimix.distributions.normal_mixture`): as printed; the mean of the
-components' entropies; or, the default here, that of the mixture with mean weights. With the first
-two component k meets its own prior, :math:`N(m_k, s_k^2)`. With the last components have no names
-and p(h) is :math:`\sum_j E[\pi_j] N(h; m_j, s_j^2)`: the weights of a row integrate out of
-posterior and prior, so this bound is valid, and would be without the KL too.
+components' entropies; or, the default here, that of the mixture. With the first two component k
+meets its own prior, :math:`N(m_k, s_k^2)`. With the last the weights of a row, of which nothing is
+observed, are integrated out of posterior and prior: they are mean weights, components have no names
+and p(h) is :math:`\sum_j E[\pi_j] N(h; m_j, s_j^2)`, and there is no KL of sticks to pay.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class MixtureLayer(StochasticLayer):
 
     def kl_weights(self, q: MixturePosterior) -> Tensor:
         """See `StochasticLayer`."""
-        if q.sticks is None:
+        if q.sticks is None or self.entropy_kind == "mixture":  # integrated out
             return torch.zeros_like(q.log_pi[..., 0])
         prior = self._stick_prior()
         if self.kl_terms is None:
