@@ -54,9 +54,12 @@ def reproduce(
         page = papers.picture(experiment, 0, out)
         if page is not None:
             console.print(f"Drawn in {page}", soft_wrap=True)
-    shown = Table(title=experiment.title)
-    for head in ("model", "measure", "obtained ± sd (seeds)", "reported", "gap", "source"):
+    shown, sources = Table(title=experiment.title), dict[str, int]()
+    for head in ("model", "measure", "obtained ± sd (seeds)", "reported", "gap"):
         shown.add_column(head)
-    for cells in papers.table(experiment, papers.read(results, experiment)):
-        shown.add_row(*cells)
+    for *cells, reported, gap, source in papers.table(experiment, papers.read(results, experiment)):
+        number = f" [{sources.setdefault(source, len(sources) + 1)}]" if source else ""
+        shown.add_row(*cells, reported + number, gap)
     console.print(shown)
+    for source, number in sources.items():
+        console.print(f"[{number}] {source}", soft_wrap=True)
