@@ -160,7 +160,7 @@ class MixtureEncoder(nn.Module):
         """Mean and log-variance (..., M, L) of some components (..., M) alone, rows by component.
 
         Rows are gathered by component and padded to the largest group, so that the heads of the
-        others cost nothing: (K, C, n_outputs) x (K, n_outputs, 2 L), C rows in the largest group.
+        others cost nothing: (K, C, n_outputs) x (K, n_outputs, L), C rows in the largest group.
         """
         K, L = self.shape
         c, order = component.flatten().sort()  # (R,)
@@ -170,11 +170,14 @@ class MixtureEncoder(nn.Module):
         flat = feature.reshape(-1, feature.shape[-1])
         groups = flat.new_zeros(K, int(count.max()), flat.shape[-1])
         groups = groups.index_put((c, place), flat[row])
-        weight = torch.cat([head.weight.reshape(K, L, -1) for head in (self.mean, self.log_var)], 1)
-        bias = torch.cat([head.bias.reshape(K, L) for head in (self.mean, self.log_var)], 1)
-        output = torch.baddbmm(bias[:, None], groups, weight.mT)[c, place]  # (R, 2 L)
-        output = output[order.argsort()].reshape(*component.shape, 2 * L)
-        return EncoderOutput(mean=output[..., :L], log_var=output[..., L:])
+        back = order.argsort()
+
+        def read(head: nn.Linear) -> Tensor:
+            weight, bias = head.weight.reshape(K, L, -1), head.bias.reshape(K, 1, L)
+            output = torch.baddbmm(bias, groups, weight.mT)[c, place]  # (R, L)
+            return output[back].reshape(*component.shape, L)
+
+        return EncoderOutput(mean=read(self.mean), log_var=read(self.log_var))
 
 
 @final
