@@ -92,7 +92,7 @@ def test_wrong_parameters(
 
 
 def test_validation_rows_of_other_columns(bits: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="X has 6 features, but GaussianVAE is expecting 7"):
+    with pytest.raises(ValueError, match="X_valid breaks a rule of X: X has 6 features"):
         quick("gaussian").fit(bits, X_valid=bits[:, 1:])
     with pytest.raises(ValueError, match="NaN"):
         quick("gaussian").fit(bits, X_valid=np.full((3, 7), np.nan))

@@ -103,7 +103,7 @@ class DeepEstimator(MixtureEstimator):
         """
         self._validate_params()
         given, X = X, self._check(X, reset=True)
-        X_valid = None if X_valid is None else self._check(X_valid, reset=False)
+        X_valid = None if X_valid is None else self._check_valid(X_valid)
         if self.resume and (self.run_dir is None or not isinstance(self.random_state, Integral)):
             raise ValueError(
                 "resume=True needs run_dir, where the checkpoints are, and an integer "
@@ -290,6 +290,13 @@ class DeepEstimator(MixtureEstimator):
         """
         is_density = self.likelihood_ in ("normal", "continuous_bernoulli")
         return float(np.log(self._scale).sum()) if is_density else 0.0
+
+    def _check_valid(self, X_valid: Any) -> Any:
+        """Rows that validate, by the rules of X; a sentence about them says that it is."""
+        try:
+            return self._check(X_valid, reset=False)
+        except ValueError as error:
+            raise ValueError(f"X_valid breaks a rule of X: {error}") from error
 
     def _module(self) -> Any:
         check_is_fitted(self)
