@@ -4,10 +4,12 @@ All follows from :math:`t = 1 - v^a \sim \mathrm{Beta}(b, 1)`, that is
 :math:`\tau = -\log t \sim \mathrm{Exponential}(b)`.
 """
 
+from functools import cache
 from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
+from scipy.ndimage import spline_filter  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import Beta, Kumaraswamy, register_kl
@@ -18,6 +20,8 @@ from infimix.distributions.stick_posterior import StickPosterior, Sticks, inside
 
 FAR = 60.0  # from this tau on, 1 - v = t / a to within e^-60
 N_NEAR, N_TAIL = 32, 16  # nodes of the two parts of E[log(1 - v)]
+STEP, REACH = 1 / 16, 8.0  # of the spline: knots of log a and log b from -REACH to REACH
+N_KNOTS = int(2 * REACH / STEP) + 1
 
 
 @final
@@ -81,8 +85,9 @@ class KumaraswamySticks(StickPosterior):
         The function under :math:`E_\tau` lies between 0 and :math:`-\log a`, where it ends up from
         :math:`\tau_1 = \max(-\log a, 0) + 2` on but for what falls as :math:`e^{-\tau}`. Up to
         :math:`\tau_1` it is integrated over 32 Gauss-Legendre nodes in :math:`\tau^{1/3}`, which
-        takes the kink at 0 away, and the rest over 16. Worst absolute error for a, b in
-        [1e-3, 1e3], in shares of max(1, the size of the value): 8e-8 (float32: 4e-7).
+        takes the kink at 0 away, and the rest over 16. Of that a cubic spline in log a and log b is
+        made at the first call (a second), which is what is read. Worst absolute error for a, b in
+        [1e-3, 1e3], in shares of max(1, the size of the value): 1.2e-7 (float32: 8e-7).
         """
         a, b = self.concentration1, self.concentration0
         wide = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
@@ -149,35 +154,64 @@ def _harmonic(b: Tensor) -> Tensor:
 class _BoundedPart(torch.autograd.Function):
     """E[log((1 - v) / t)] over tau ~ Exponential(b), (...); see `KumaraswamySticks.expected_log`.
 
-    The derivatives are integrals over the same nodes, taken on the way: half the time of a graph.
+    A cubic spline of what `_integral` gives, in log a and log b: a tenth of its time.
     """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        a, b = a[..., None], b[..., None]  # (..., 1)
-        log_a = a.log()
-        # The limits do not move the integral. Beyond 40 / b is no mass.
-        top = torch.minimum((-log_a).clamp(min=0) + 2, 40 / b)
-        near, near_weight = legendre(N_NEAR, a)
-        tail, tail_weight = legendre(N_TAIL, a)
-        width = 40 / (1 + b)
-        tau = torch.cat([top * near**3, top + width * tail], -1)  # (..., n_nodes)
-        weight = torch.cat([3 * near**2 * near_weight * top, tail_weight * width], -1)
-        mass = weight * b * torch.exp(-b * tau)
-        s = -log1mexp(tau) / a  # -log v
-        bounded = log1mexp(s) + tau
-        bounded[..., N_NEAR:] += log_a
-        slope = -s / (a * torch.expm1(s))  # of `bounded` in a
-        slope[..., N_NEAR:] += 1 / a
-        beyond = torch.exp(-b * top)
-        value = (mass * bounded).sum(-1) - (log_a * beyond)[..., 0]
-        by_a = (mass * slope).sum(-1) - (beyond / a)[..., 0]
-        by_b = (mass * (1 / b - tau) * bounded).sum(-1) + (top * beyond * log_a)[..., 0]
-        ctx.save_for_backward(by_a, by_b)
-        return value
+        table = _spline(a.dtype, a.device)
+        i, at_a, slope_a = _basis(a)
+        j, at_b, slope_b = _basis(b)
+        corner = (i * len(table) + j)[..., None, None]
+        steps = torch.arange(4, device=a.device)
+        near = table.flatten()[corner + steps[:, None] * len(table) + steps]  # (..., 4, 4)
+        rows = (near * at_b[..., None, :]).sum(-1)
+        by_a = (rows * slope_a).sum(-1)
+        by_b = ((near * slope_b[..., None, :]).sum(-1) * at_a).sum(-1)
+        ctx.save_for_backward(by_a / a, by_b / b)
+        return (rows * at_a).sum(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         by_a, by_b = ctx.saved_tensors
         return grad * by_a, grad * by_b
+
+
+def _basis(value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First of four knots near log value (...), their cubic B-splines and slopes (..., 4)."""
+    place = ((value.log() + REACH) / STEP).clamp(1, N_KNOTS - 3)
+    first = place.floor().clamp(max=N_KNOTS - 4)
+    t = place - first
+    s, first = 1 - t, first.long() - 1
+    at = torch.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], -1) / 6
+    slope = torch.stack([-(s**2), 3 * t**2 - 4 * t, 4 * s - 3 * s**2, t**2], -1) / (2 * STEP)
+    return first, at, slope
+
+
+@cache
+def _spline(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Coefficients (N_KNOTS, N_KNOTS) of the spline in log a and log b, made once and kept."""
+    knots = np.exp(STEP * np.arange(N_KNOTS) - REACH)
+    with torch.inference_mode(False), torch.no_grad():
+        a, b = (torch.from_numpy(v) for v in np.meshgrid(knots, knots, indexing="ij"))
+        values = _integral(a, b).numpy()
+        return torch.from_numpy(spline_filter(values, mode="mirror")).to(device, dtype)
+
+
+def _integral(a: Tensor, b: Tensor) -> Tensor:
+    """What `_BoundedPart` gives, by quadrature, float64."""
+    log_a, a, b = a.log()[..., None], a[..., None], b[..., None]  # (..., 1)
+
+    def bounded(tau: Tensor) -> Tensor:
+        return log1mexp(-log1mexp(tau) / a) + tau
+
+    top = torch.minimum((-log_a).clamp(min=0) + 2, 40 / b)  # beyond 40 / b is no mass
+    x, w = legendre(N_NEAR, a)
+    tau = top * x**3  # (..., n_nodes)
+    near = (3 * x**2 * w * top * b * torch.exp(-b * tau) * bounded(tau)).sum(-1)
+    x, w = legendre(N_TAIL, a)
+    width = 40 / (1 + b)
+    tau = top + width * x
+    tail = (w * width * b * torch.exp(-b * tau) * (bounded(tau) + log_a)).sum(-1)
+    return near + tail - (log_a * torch.exp(-b * top)).squeeze(-1)
