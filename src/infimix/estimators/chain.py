@@ -38,7 +38,6 @@ class ChainEstimator(DeepEstimator):
     """One or more stochastic layers under a decoder. Every subclass is final."""
 
     finds_clusters = False  # weights belong to the row, and priors are alike unless one asks
-    n_components = 1  # of a layer, where a subclass has no such parameter
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CHAIN_PARAMETERS
 

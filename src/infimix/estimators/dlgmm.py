@@ -165,24 +165,8 @@ class DLDPMM(MixtureChainEstimator):
         T, truncation of every layer; the last weight is all that is left.
     concentration : float, default=1.0
         alpha_0 of the Dirichlet process: sticks are Beta(1, alpha_0).
-    prior_means : sequence of K floats or array of shape (K, L), optional
-        Means of the prior components of the top layer, a number for all L; without, all 0, or
-        standard normal numbers if they are learned.
-    prior_scales : sequence of K floats or array of shape (K, L), optional
-        Their standard deviations; all 1 without.
-    learned_prior : bool, default=False
-        Whether these are learned from there.
-    entropy : {"mixture", "components", "printed"}, default="mixture"
-        Entropy of the posterior in the bound: of the mixture, the sticks integrated out; the mean
-        over components; or that of Eq. (1) in [1]_, a looser bound, to reproduce it.
-    kl_terms : int, optional
-        Terms of the Taylor series in the KL of the sticks, only to reproduce [1]_, where they are
-        11; the exact KL without. Not for entropy="mixture", which has no such KL.
-    decoder_passes : "all" or int, default="all"
-        Times that the decoder runs for a row in training: once for each component, or for so many
-        draws, without bias. With entropy="mixture" they are from the mixture, by implicit
-        gradients; with "components" (2 or more, bound="elbo") from components that are drawn, and
-        the encoder too computes no others, which is the fastest for many.
+    prior_means, prior_scales, learned_prior, entropy, kl_terms, decoder_passes
+        See `DLGMM`.
     hidden, bound, n_importance_samples, renyi_order, likelihood, network, image_shape, max_epochs,\
     batch_size, learning_rate, validation_fraction, patience, device, random_state, verbose,\
     run_dir, resume

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ class MixtureChainEstimator(ChainEstimator):
             n_draws=None if self.decoder_passes == "all" else int(self.decoder_passes),
         )
 
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None) -> Any:
+    def fit(self, X: Any, y: Any = None, X_valid: Any = None) -> Self:
         """Learn from rows; see `GaussianVAE.fit`."""
         super().fit(X, y, X_valid)
         self.weights_ = self.predict_proba(X).mean(0)
