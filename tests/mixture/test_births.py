@@ -1,76 +1,93 @@
-"""Splits: evidence rises, clusters that share a component come apart, single ones do not."""
+"""Births: components for rows that none explains, and none for rows that are explained."""
+
+import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import adjusted_rand_score
 
 from infimix.mixture import (
     Block,
     DPMixture,
     Family,
+    MixtureFit,
     StickBreaking,
-    fit_mixture,
-    log_partition_evidence,
+    badly_explained,
+    create_while_better,
+    e_step,
     most_probable,
-    responsibilities,
-    split,
+    settle,
 )
 
+PACE = {"max_sweeps": 100, "tol": 1e-7}
+DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+N_FAR = 30  # rows of the cluster that the mixture does not know
 
-def shared(family: Family, make_prior, n_clusters: int, n_rows: int = 600) -> tuple:
-    """Clusters in a row, all in one component; rows and labels with it."""
+
+@pytest.fixture(params=[math.inf, 5.0], ids=["normal", "heavy"])
+def fit(family: Family, request: pytest.FixtureRequest) -> tuple[MixtureFit, Block]:
+    """Four clusters known, and between them the rows of a fifth that all four share."""
     rng = np.random.default_rng(0)
-    y = rng.integers(n_clusters, size=n_rows)
-    rows = torch.from_numpy(rng.normal(size=(n_rows, 3)) + 9 * y[:, None])
-    prior = make_prior(family)._replace(m=rows.mean(0))
-    sums = family.features(rows).sum(0, keepdim=True)
-    return DPMixture(family, prior, StickBreaking(1.0), sums), rows, y
+    label = np.arange(1200) % 4
+    known = rng.normal(size=(1200, 3)) + 6 * DIRECTIONS[label]
+    rows = torch.from_numpy(np.concatenate([known, 0.3 * rng.normal(size=(N_FAR, 3))]))
+    reference = family.weak_prior(rows.mean(0), torch.cov(rows.mT), 0.05)
+    resp = torch.eye(4, dtype=torch.float64)[np.concatenate([label, np.arange(N_FAR) % 4])]
+    sums = resp.mT @ family.features(rows)
+    mixture = DPMixture(family, reference, StickBreaking(1.0), sums, dof=request.param)
+    return settle(MixtureFit(mixture, reference, -math.inf), [Block(rows)], **PACE), Block(rows)
 
 
-def test_a_split_raises_the_evidence_and_keeps_the_rows(family: Family, make_prior) -> None:
-    mixture, rows, y = shared(family, make_prior, 2)
-    halves, n_splits = split(mixture, mixture.prior, Block(rows), max_components=10, seed=0)
-    assert (n_splits, halves.n_components) == (1, 2)
-    assert float(log_partition_evidence(halves)) > float(log_partition_evidence(mixture))
-    torch.testing.assert_close(halves.counts.sum(), mixture.counts.sum())
-    assert adjusted_rand_score(y, most_probable(halves, Block(rows))) == 1
+def create(fit: MixtureFit, sample: Block, max_components: int = 20) -> None:
+    settle_on = partial(settle, **PACE)
+    create_while_better(fit, sample, settle_on, max_components=max_components, seed=0, **PACE)
 
 
-@pytest.mark.parametrize("case", ["one cluster", "equal rows", "three rows", "no room"])
-def test_nothing_is_split_without_need(family: Family, make_prior, case: str) -> None:
-    mixture, rows, _ = shared(family, make_prior, 2 if case == "no room" else 1)
-    if case == "equal rows":
-        rows = rows[:1].repeat(50, 1)
-    if case == "three rows":
-        rows = rows[:3]
-    mixture = mixture.with_statistics(family.features(rows).sum(0, keepdim=True))
-    most = 1 if case == "no room" else 10
-    same, n_splits = split(mixture, mixture.prior, Block(rows), max_components=most, seed=0)
-    assert n_splits == 0
-    assert torch.equal(same.sums, mixture.sums)
+def climbed(fit: MixtureFit, sample: Block) -> float:
+    """The coarsened bound in nats of whole rows, from its definition."""
+    mixture = fit.mixture
+    bound = float(mixture.bound(e_step(mixture, [sample])))
+    return bound - (1 / mixture.zeta - 1) * float(mixture.kl())
 
 
-@pytest.mark.parametrize("most", [None, 5, 40])
-def test_a_fit_finds_more_clusters_than_it_begins_with(family: Family, most: int | None) -> None:
-    rng = np.random.default_rng(1)
-    centres = 12 * np.stack(np.meshgrid(*3 * [[0, 1, 2]]), -1).reshape(-1, 3)[:14]
-    y = rng.integers(14, size=1400)
-    rows = torch.from_numpy(rng.normal(size=(1400, 3)) + centres[y])
-    fitted = fit_mixture(
-        family,
-        [Block(rows)],
-        1400,
-        n_components=3,
-        max_components=most,
-        law=StickBreaking(1.0),
-        n_restarts=1,
-        max_sweeps=50,
-        tol=1e-4,
-        seed=0,
-    )
-    least, most = {None: (3, 3), 5: (4, 5), 40: (14, 14)}[most]
-    assert least <= fitted.mixture.n_components <= most
-    if most == 14:
-        label = responsibilities(fitted.mixture, [Block(rows)]).argmax(1)
-        assert adjusted_rand_score(y, label) > 0.99
+def test_rows_between_components_become_one(fit: tuple[MixtureFit, Block]) -> None:
+    mine, sample = fit
+    assert mine.mixture.n_components == 4
+    before = climbed(mine, sample)
+    create(mine, sample)
+    assert mine.mixture.n_components == 5
+    assert climbed(mine, sample) > before
+    label = most_probable(mine.mixture, sample).numpy()
+    assert len(set(label[-N_FAR:])) == 1
+    assert np.isin(label[:-N_FAR], label[-1]).sum() <= 2
+    assert float(mine.mixture.counts.sum()) == pytest.approx(len(label))
+
+
+def test_explained_rows_bear_nothing(fit: tuple[MixtureFit, Block]) -> None:
+    mine, sample = fit
+    create(mine, sample)
+    again = mine.mixture
+    create(mine, sample)
+    assert mine.mixture is again
+
+
+def test_no_birth_beyond_the_most_components(fit: tuple[MixtureFit, Block]) -> None:
+    mine, sample = fit
+    before = mine.mixture
+    create(mine, sample, max_components=4)
+    assert mine.mixture is before
+
+
+def test_badly_explained_rows_are_the_farthest(fit: tuple[MixtureFit, Block]) -> None:
+    mine, sample = fit
+    numbered = Block(sample.z, None, torch.arange(len(sample.z)).double())
+    far = badly_explained(mine, numbered)
+    label = most_probable(mine.mixture, sample).numpy()
+    q = mine.mixture.components
+    cov = mine.mixture.family.covariance(q)
+    full = (cov if cov.ndim == 3 else torch.diag_embed(cov)).numpy()[label]
+    delta = sample.z.numpy() - q.m.numpy()[label]
+    distance = np.einsum("ni,nij,nj->n", delta, np.linalg.inv(full), delta)
+    expected = np.sort(np.argsort(-distance)[: int(0.05 * len(distance))])
+    np.testing.assert_array_equal(np.sort(far.weights().numpy().astype(int)), expected)

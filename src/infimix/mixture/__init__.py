@@ -1,6 +1,6 @@
 """Dirichlet-process Gaussian mixtures on additive statistics: no network, no labels, no files."""
 
-from infimix.mixture.births import most_probable, split
+from infimix.mixture.births import badly_explained, create_while_better
 from infimix.mixture.blocks import Block, Blocks, moments, sample_rows
 from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
@@ -18,6 +18,7 @@ from infimix.mixture.moves import (
     rows_worth,
 )
 from infimix.mixture.spherical import SphericalCovariance
+from infimix.mixture.splits import most_probable, split
 from infimix.mixture.state import MixtureState
 from infimix.mixture.stream import Reservoir, Stream
 from infimix.mixture.sweeps import Memo, MixtureFit, Sweep, improve
@@ -55,7 +56,9 @@ __all__ = [
     "Stream",
     "Sweep",
     "WeightLaw",
+    "badly_explained",
     "coarsen",
+    "create_while_better",
     "delete_while_better",
     "e_step",
     "fit_mixture",

@@ -1,8 +1,8 @@
-r"""Fitting a Dirichlet-process mixture to rows: starts, sweeps, splits, merges.
+r"""Fitting a Dirichlet-process mixture to rows: starts, sweeps, moves.
 
 Several k-means starts are swept a little over a sample of the rows; the best by its bound is merged
-and split there until no split stands, and loses the components that do not pay. Then all rows are
-swept, and merged as far as they ask.
+and split there until no split stands, is given components where rows are badly explained, and
+loses those that do not pay. Then all rows are swept, and merged as far as they ask.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from infimix.mixture import ranks
-from infimix.mixture.births import k_means, split
+from infimix.mixture.births import create_while_better
 from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, moments, sample_rows
 from infimix.mixture.deaths import delete_while_better
 from infimix.mixture.dp import DPMixture
 from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.moves import coarsen, merge_while_better
+from infimix.mixture.splits import k_means, split
 from infimix.mixture.sweeps import MixtureFit, Watcher, improve
 from infimix.mixture.weights import WeightLaw
 
@@ -128,7 +129,7 @@ def search(
     caution: float = 1.0,
     watch: Watcher = lambda sweep: None,
 ) -> None:
-    """Split, merge and delete until nothing stands, on rows that stand for all; in place."""
+    """Split, merge, create and delete, on rows that stand for all, until it ends; in place."""
     settle_on = partial(settle, max_sweeps=max_sweeps, tol=tol, caution=caution, watch=watch)
     blocks, seen = list(sample.cut()), set[int]()
     for round_ in range(SPLIT_ROUNDS):
@@ -144,6 +145,15 @@ def search(
             break
     else:
         settle_on(fit, blocks)
+    create_while_better(
+        fit,
+        sample,
+        settle_on,
+        max_components=max_components,
+        max_sweeps=max_sweeps,
+        tol=tol,
+        seed=seed,
+    )
     delete_while_better(fit, blocks, settle_on, max_sweeps=max_sweeps, tol=tol)
 
 

@@ -21,9 +21,9 @@ from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infimix.mixture.births import most_probable
 from infimix.mixture.blocks import Block
 from infimix.mixture.dp import DPMixture
+from infimix.mixture.splits import most_probable
 
 VALLEY = 1.25  # nats: a valley of 0.29 of the lower peak parts two clusters
 FAR = 6.0  # standard deviations, from where the normal formula stands for an empty histogram
