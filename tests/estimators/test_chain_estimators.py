@@ -96,6 +96,18 @@ def test_validation_rows_of_other_columns(bits: np.ndarray) -> None:
         quick("gaussian").fit(bits, X_valid=bits[:, 1:])
     with pytest.raises(ValueError, match="NaN"):
         quick("gaussian").fit(bits, X_valid=np.full((3, 7), np.nan))
+    with pytest.raises(ValueError, match="X_valid is not of the kind of X: .* cannot be binary"):
+        quick("gaussian").fit(bits, X_valid=np.full((3, 7), 0.5))
+
+
+def test_a_run_goes_on_with_its_validation_rows_only(bits: np.ndarray, tmp_path: Path) -> None:
+    run = {"run_dir": tmp_path, "max_epochs": 2, "random_state": 0}
+    quick("gaussian", **run).fit(bits, X_valid=bits[:9])
+    again = quick("gaussian", **run, resume=True)
+    again.fit(bits, X_valid=bits[:9])
+    for other in (None, bits[:8], 1 - bits[:9]):
+        with pytest.raises(ValueError, match="X_valid"):
+            again.fit(bits, X_valid=other)
 
 
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -74,13 +74,21 @@ def present_or_auto(name: str) -> str:
     return name
 
 
-def run_facts(estimator: Any, summary: ColumnSummary) -> dict[str, Any]:
+def run_facts(
+    estimator: Any, summary: ColumnSummary, valid: ColumnSummary | None
+) -> dict[str, Any]:
     """What a run that is resumed must have in common with this one, as JSON holds it."""
-    params = {k: plain(v) for k, v in estimator.get_params().items() if k not in NOT_OF_A_RUN}
+    facts = {k: plain(v) for k, v in estimator.get_params().items() if k not in NOT_OF_A_RUN}
+    facts |= _row_facts(summary)
+    facts["X_valid"] = None if valid is None else _row_facts(valid)
+    return facts
+
+
+def _row_facts(summary: ColumnSummary) -> dict[str, Any]:
     columns = (summary.minimum, summary.maximum, summary.mean, summary.variance)
     checksum = zlib.crc32(b"".join(column.tobytes() for column in columns))
     shape = {"n_rows": summary.n_rows, "n_features": summary.n_features}
-    return {**params, **shape, "checksum of the columns": f"{checksum:08x}"}
+    return {**shape, "checksum of the columns": f"{checksum:08x}"}
 
 
 def hidden_for(n_rows: int) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from infimix.data import detect_kind
+from infimix.data import Kind, detect_kind
+from infimix.data.columns import ColumnSummary, summarise_columns
 from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND, LIKELIHOODS
 from infimix.estimators.base import MixtureEstimator, like_input
 from infimix.estimators.build import (
@@ -122,6 +123,7 @@ class DeepEstimator(MixtureEstimator):
         self._build(kind.offset, kind.scale, seed)
         set_units(self.module_.likelihood, summary, kind)
         rows = self._rows(X)
+        valid_summary = None if X_valid is None else self._summarise_valid(X_valid, kind)
         share = self.validation_fraction if X_valid is None else 0.0
         train, valid = split_rows(rows.n_rows, share, seed)
         valid_rows = rows if X_valid is None else self._rows(X_valid)
@@ -136,7 +138,7 @@ class DeepEstimator(MixtureEstimator):
                 config,
                 run_dir=None if self.run_dir is None else Path(self.run_dir),
                 resume=self.resume,
-                run=run_facts(self, summary),
+                run=run_facts(self, summary, valid_summary),
                 watch=progress.show,
             )
         self.history_, self.n_iter_ = state.history, max(1, state.epoch)
@@ -297,6 +299,15 @@ class DeepEstimator(MixtureEstimator):
             return self._check(X_valid, reset=False)
         except ValueError as error:
             raise ValueError(f"X_valid breaks a rule of X: {error}") from error
+
+    def _summarise_valid(self, X_valid: Any, kind: Kind) -> ColumnSummary:
+        """Summary of rows that validate; they must be of the kind that the rows of X are."""
+        summary = summarise_columns(X_valid)
+        try:
+            detect_kind(summary, kind.name)
+        except ValueError as error:
+            raise ValueError(f"X_valid is not of the kind of X: {error}") from error
+        return summary
 
     def _module(self) -> Any:
         check_is_fitted(self)
