@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from infimix.estimators import (
         DLDPMM,
         DLGMM,
+        GMVAE,
+        AlternatingDPVAE,
         DPGaussianMixture,
         GaussianVAE,
         InfiniteMixtureVAE,
         StickBreakingVAE,
+        TwoStage,
         load,
     )
 
@@ -27,10 +30,13 @@ __version__ = "0.1.0"
 __all__ = [
     "DLDPMM",
     "DLGMM",
+    "GMVAE",
+    "AlternatingDPVAE",
     "DPGaussianMixture",
     "GaussianVAE",
     "InfiniteMixtureVAE",
     "StickBreakingVAE",
+    "TwoStage",
     "__version__",
     "load",
 ]

@@ -127,7 +127,7 @@ class MixtureEncoder(nn.Module):
     n_latent : int
         L, length of a code.
     sticks : Tensor of shape (K - 1, 2)
-        Output for the sticks at the start, the same for all rows.
+        Output for the sticks at the start, the same for all rows; empty where none are read.
     """
 
     def __init__(self, body: Body, n_components: int, n_latent: int, sticks: Tensor) -> None:
@@ -135,8 +135,8 @@ class MixtureEncoder(nn.Module):
         self.body, self.shape = body, (n_components, n_latent)
         self.mean = _start(nn.Linear(body.n_outputs, n_components * n_latent), gain=1.0)
         self.log_var = _constant(nn.Linear(body.n_outputs, n_components * n_latent), 0.0)
-        self.sticks = None  # one component needs none
-        if n_components > 1:
+        self.sticks = None
+        if sticks.numel() > 0:
             self.sticks = _constant(nn.Linear(body.n_outputs, sticks.numel()), sticks.flatten())
 
     def forward(self, x: Tensor) -> tuple[EncoderOutput, Tensor]:
@@ -200,6 +200,76 @@ class StickEncoder(nn.Module):
         """Map rows (..., D) to (..., T - 1, 2)."""
         sticks: Tensor = self.sticks(self.body(x))
         return sticks.reshape(*x.shape[:-1], self.n_sticks, 2)
+
+
+@final
+class LabelEncoder(nn.Module):
+    """One linear head on a body: a logit for each of K labels.
+
+    Parameters
+    ----------
+    body : MLPBody or ConvBody
+    n_labels : int
+        K.
+    """
+
+    def __init__(self, body: Body, n_labels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.logits = _start(nn.Linear(body.n_outputs, n_labels), gain=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (..., D) to (..., K)."""
+        logits: Tensor = self.logits(self.body(x))
+        return logits
+
+
+@final
+class LabelledEncoder(nn.Module):
+    """Rows and labels to one diagonal normal each.
+
+    A label enters the first fully connected layer, as an offset, so that what the row brings there
+    is computed once for all labels.
+
+    Parameters
+    ----------
+    body : MLPBody or ConvBody
+        Precedes that layer.
+    hidden : sequence of int
+        Widths of the layers from there on; may be empty.
+    n_labels : int
+        K.
+    n_latent : int
+        L, length of a code.
+    """
+
+    def __init__(self, body: Body, hidden: Sequence[int], n_labels: int, n_latent: int) -> None:
+        super().__init__()
+        self.shape = (n_labels, n_latent)
+        self.body = body
+        widths = [*hidden] or [body.n_outputs]
+        self.first = _start(nn.Linear(body.n_outputs, widths[0]), gain=2.0)
+        self.label = _start(nn.Linear(n_labels, widths[0], bias=False), gain=2.0)
+        self.rest = _mlp(widths)
+        self.mean = _start(nn.Linear(widths[-1], n_latent), gain=1.0)
+        self.log_var = _constant(nn.Linear(widths[-1], n_latent), 0.0)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """What rows (..., D) bring to the layer that labels enter, (..., H)."""
+        trunk: Tensor = self.first(self.body(x))
+        return trunk
+
+    def forward(self, trunk: Tensor, label: Tensor) -> EncoderOutput:
+        """Map trunks (..., H) and labels on the simplex (..., K) to normals, each (..., L)."""
+        return self._heads(trunk + self.label(label))
+
+    def of_all(self, trunk: Tensor) -> EncoderOutput:
+        """Normals of every label for trunks (..., H), each (..., K, L)."""
+        return self._heads(trunk.unsqueeze(-2) + self.label.weight.mT)
+
+    def _heads(self, first: Tensor) -> EncoderOutput:
+        feature = self.rest(first.relu())
+        return EncoderOutput(mean=self.mean(feature), log_var=self.log_var(feature))
 
 
 @final

@@ -87,6 +87,27 @@ def mixture_log_prob(log_pi: Tensor, z: Tensor, mean: Tensor, scale: Tensor) -> 
     return (log_pi + component_log_prob(z, mean, scale)).logsumexp(-1)
 
 
+def expected_log_prob(
+    mean: Tensor, scale: Tensor, prior_mean: Tensor, prior_log_scale: Tensor
+) -> Tensor:
+    r"""Mean log-density of one diagonal normal under another, exact, in nats.
+
+    Parameters
+    ----------
+    mean, scale : Tensor of shape (..., L)
+        Of the normal that z is drawn from.
+    prior_mean, prior_log_scale : Tensor of shape (..., L)
+        Of the normal whose density is taken.
+
+    Returns
+    -------
+    Tensor of shape (...)
+    """
+    squares = (mean - prior_mean).square() + scale.square()
+    each = -0.5 * squares * (-2 * prior_log_scale).exp() - prior_log_scale
+    return (each - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
 def printed_entropy(log_pi: Tensor, z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     r"""Entropy as printed, :math:`-\log \sum_k \hat\pi_k q_k(z_k)`, one draw of it in nats.
 

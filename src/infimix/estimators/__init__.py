@@ -6,24 +6,30 @@ import os
 from pathlib import Path
 
 from infimix.estimators.base import MixtureEstimator
-from infimix.estimators.deep import DeepEstimator
+from infimix.estimators.deep import DeepEstimator, Follow
 from infimix.estimators.dlgmm import DLDPMM, DLGMM
 from infimix.estimators.dp_mixture import DPGaussianMixture
 from infimix.estimators.gaussian import GaussianVAE
+from infimix.estimators.gmvae import GMVAE, AlternatingDPVAE
 from infimix.estimators.infinite import InfiniteMixtureVAE
 from infimix.estimators.persistence import load_config
 from infimix.estimators.stick_breaking import StickBreakingVAE
+from infimix.estimators.two_stage import TwoStage
 
 __all__ = [
     "DLDPMM",
     "DLGMM",
     "ESTIMATORS",
+    "GMVAE",
+    "AlternatingDPVAE",
     "DPGaussianMixture",
     "DeepEstimator",
+    "Follow",
     "GaussianVAE",
     "InfiniteMixtureVAE",
     "MixtureEstimator",
     "StickBreakingVAE",
+    "TwoStage",
     "load",
 ]
 
@@ -34,6 +40,9 @@ ESTIMATORS: dict[str, type[MixtureEstimator]] = {
     "stick-breaking": StickBreakingVAE,
     "dlgmm": DLGMM,
     "dldpmm": DLDPMM,
+    "gmvae": GMVAE,
+    "alternating": AlternatingDPVAE,
+    "two-stage": TwoStage,
 }
 
 

@@ -56,6 +56,10 @@ class MixtureEstimator(
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         """Undo `_tensors` and `_fitted`."""
 
+    def _saved_params(self) -> dict[str, Any]:
+        """Parameters that are saved, as JSON holds them."""
+        return self.get_params(deep=False)
+
     def _fitted(self) -> dict[str, Any]:
         """What is saved of the fit besides tensors, as JSON holds it."""
         names = getattr(self, "feature_names_in_", None)
@@ -105,7 +109,7 @@ class MixtureEstimator(
         check_is_fitted(self)
         folder = Path(folder)
         tensors = self._tensors() | {"labels": torch.from_numpy(self.labels_)}
-        params = self.get_params(deep=False)
+        params = self._saved_params()
         save_estimator(folder, type(self).__name__, params, tensors, self._fitted())
         write_history(folder, self.history_)
         return folder

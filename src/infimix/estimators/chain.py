@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from infimix.distributions.likelihoods import LIKELIHOODS
 from infimix.estimators.build import body_and_decoder
-from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator
+from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator, Follow
 from infimix.models import ChainModule, StochasticLayer
 from infimix.networks import Body, MLPBody
 from infimix.training import TrainConfig
@@ -81,6 +81,12 @@ class ChainEstimator(DeepEstimator):
         self.verbose = verbose
         self.run_dir = run_dir
         self.resume = resume
+
+    def fit(self, X: Any, y: Any = None, X_valid: Any = None, follow: Follow | None = None) -> Self:
+        """Learn from rows; see `InfiniteMixtureVAE.fit`."""
+        super().fit(X, y, X_valid, follow)
+        self.weights_ = self.predict_proba(X).mean(0)
+        return self
 
     @abstractmethod
     def _layer(self, body: Body, n_latent: int, above: Body | None) -> StochasticLayer:

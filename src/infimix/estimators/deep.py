@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from abc import abstractmethod
+from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,9 @@ from infimix.estimators.build import (
 )
 from infimix.models import LatentMixtureModule, Pass
 from infimix.training import Progress, Rows, TrainConfig, fit, rows_on
+
+# Given a function that predicts the components of rows, numbers by name.
+Follow = Callable[[Callable[[Any], np.ndarray]], dict[str, float]]
 
 SCORE_DRAWS = 8  # fixed draws of the noise, the same for every row
 CODE_ROWS = 256  # drawn for at once: chains of mixtures have noise for every path
@@ -80,7 +84,7 @@ class DeepEstimator(MixtureEstimator):
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
 
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, X_valid: Any = None, follow: Follow | None = None) -> Self:
         """Learn from rows.
 
         Parameters
@@ -90,6 +94,10 @@ class DeepEstimator(MixtureEstimator):
         y : ignored
         X_valid : like X, optional
             Rows that only say when to stop, in place of a share of X.
+        follow : callable, optional
+            Called after every epoch that has components, with a function that predicts those of
+            rows (N, D) as the model then is. `history_` keeps the numbers by name that it returns;
+            training does not see them.
 
         Returns
         -------
@@ -139,6 +147,7 @@ class DeepEstimator(MixtureEstimator):
                 run_dir=None if self.run_dir is None else Path(self.run_dir),
                 resume=self.resume,
                 run=run_facts(self, summary, valid_summary),
+                follow=lambda: self._followed(follow),
                 watch=progress.show,
             )
         self.history_, self.n_iter_ = state.history, max(1, state.epoch)
@@ -147,6 +156,20 @@ class DeepEstimator(MixtureEstimator):
         self.labels_ = self.predict(given)
         self.lower_bound_ = self.score(given)
         return self
+
+    @torch.no_grad()
+    def _followed(self, follow: Follow | None) -> dict[str, float]:
+        """What `follow` says of the model as it is."""
+        module = self.module_
+        if follow is None or module.n_components == 0:
+            return {}
+
+        def predict(X: Any) -> np.ndarray:
+            rows = self._rows(self._check(X, reset=False))
+            blocks = Pass(rows.n_rows, rows.blocks)
+            return blocks.map(lambda x: module.responsibilities(x).argmax(1)).cpu().numpy()
+
+        return follow(predict)
 
     @torch.no_grad()
     def predict_proba(self, X: Any) -> np.ndarray:

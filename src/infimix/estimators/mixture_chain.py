@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,9 +116,3 @@ class MixtureChainEstimator(ChainEstimator):
             kl_terms=self.kl_terms,
             n_draws=None if self.decoder_passes == "all" else int(self.decoder_passes),
         )
-
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None) -> Self:
-        """Learn from rows; see `GaussianVAE.fit`."""
-        super().fit(X, y, X_valid)
-        self.weights_ = self.predict_proba(X).mean(0)
-        return self

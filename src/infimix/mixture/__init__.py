@@ -18,7 +18,7 @@ from infimix.mixture.moves import (
     rows_worth,
 )
 from infimix.mixture.spherical import SphericalCovariance
-from infimix.mixture.splits import most_probable, split
+from infimix.mixture.splits import k_means, most_probable, split
 from infimix.mixture.state import MixtureState
 from infimix.mixture.stream import Reservoir, Stream
 from infimix.mixture.sweeps import Memo, MixtureFit, Sweep, improve
@@ -66,6 +66,7 @@ __all__ = [
     "groups_of",
     "improve",
     "join_path",
+    "k_means",
     "kept_numbers",
     "log_partition_evidence",
     "losses_at_once",

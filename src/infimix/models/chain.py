@@ -30,7 +30,7 @@ from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
 
 from infimix.distributions.likelihoods import Likelihood
-from infimix.models.base import ElboTerms, LatentMixtureModule
+from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
 from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
 
 
@@ -140,6 +140,11 @@ class ChainModule(LatentMixtureModule):
         for layer in others:
             code, _ = layer.sample_prior(code, n, generator, None)
         return self.likelihood.sample(self.decoder(code), None, generator), c
+
+    def start_epoch(self, rows: Pass) -> None:
+        """Tell every layer, and let it look at the codes and weights of the first."""
+        for layer in self._layers:
+            layer.start_epoch(lambda: rows.map(self.embed), lambda: rows.map(self.responsibilities))
 
     @property
     def _layers(self) -> list[StochasticLayer]:

@@ -9,6 +9,7 @@ differently, one for each component, say; chains follow all of them. So codes co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
@@ -85,6 +86,12 @@ class StochasticLayer(nn.Module, ABC):
         self, above: Tensor | None, n: int, generator: Generator, component: int | None
     ) -> tuple[Tensor, Tensor]:
         """Codes (n, L) from p(h | above) and their components (n,)."""
+
+    def start_epoch(self, codes: Callable[[], Tensor], labels: Callable[[], Tensor]) -> None:
+        """Precede an epoch, and follow the last. Nothing by default.
+
+        Called, the two give the mean codes (N, L) and the weights of components (N, K) of all rows.
+        """
 
 
 def mean_of_draws(log_share: Tensor, values: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from infimix.distributions.kumaraswamy import KumaraswamySticks
 from infimix.distributions.mixture_draws import rsample_mixture, strata
 from infimix.distributions.normal_mixture import (
     component_entropy,
+    expected_log_prob,
     mixture_log_prob,
     normal_log_prob,
     printed_entropy,
@@ -226,12 +227,10 @@ class MixtureLayer(StochasticLayer):
         mean, log_scale = self.prior_mean, self.prior_log_scale  # (K, L)
         if draw.normals is not None:
             at = draw.normals
-            return _expected_log_prob(
-                at.mean, at.scale, mean[at.component], log_scale[at.component]
-            )
+            return expected_log_prob(at.mean, at.scale, mean[at.component], log_scale[at.component])
         is_tied = self.entropy_kind != "mixture" or self.has_one_prior
         if is_tied and self._is_stratified:
-            return _expected_log_prob(q.mean, q.scale, mean, log_scale)
+            return expected_log_prob(q.mean, q.scale, mean, log_scale)
         return self.log_prior(draw.point, None)
 
     def mean(self, q: MixturePosterior) -> Tensor:
@@ -277,15 +276,6 @@ class MixtureLayer(StochasticLayer):
         if self.n_components == 1:
             return self.prior_mean.new_zeros(1)
         return weights_from_sticks(self._stick_prior().log_mean())
-
-
-def _expected_log_prob(
-    mean: Tensor, scale: Tensor, prior_mean: Tensor, prior_log_scale: Tensor
-) -> Tensor:
-    """E[log N(h; prior)] under N(mean, scale^2), summed over L: (..., L) -> (...) nats."""
-    squares = (mean - prior_mean).square() + scale.square()
-    each = -0.5 * squares * (-2 * prior_log_scale).exp() - prior_log_scale
-    return (each - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def bounded_exp(output: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Published experiments with their configurations, their numbers, and ours."""
 
-from infimix.papers.p1 import EXPERIMENTS
+from infimix.papers import p1, p2
 from infimix.papers.reproduce import picture, read, run, table
+
+EXPERIMENTS = p1.EXPERIMENTS | p2.EXPERIMENTS
 
 __all__ = ["EXPERIMENTS", "picture", "read", "run", "table"]

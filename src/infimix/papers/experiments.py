@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infimix.data import load
-from infimix.estimators import DeepEstimator
+from infimix.estimators import Follow
 
 
 class Reported(NamedTuple):
@@ -27,6 +27,7 @@ class Split(NamedTuple):
     valid: np.ndarray
     test: np.ndarray
     y_train: np.ndarray | None = None
+    y_valid: np.ndarray | None = None
     y_test: np.ndarray | None = None
 
 
@@ -41,15 +42,19 @@ class Row:
     data : callable
         Reads the `Split`.
     make : callable
-        Builds the estimator; everything but seed, run directory and device.
+        Builds the estimator; everything but seed, run directory and device. With `stage_one` it
+        builds the clusterer of its codes.
     reported : mapping of str to Reported
         By the name of a measure.
+    stage_one : Row, optional
+        Row whose fit of the same seed is the autoencoder of a `TwoStage`.
     """
 
     name: str
     data: Callable[[], Split]
-    make: Callable[[], DeepEstimator]
+    make: Callable[[], Any]
     reported: Mapping[str, Reported] = field(default_factory=dict)
+    stage_one: Row | None = None
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,16 @@ class Experiment:
         Takes a fitted estimator, its `Split` and a seed; gives numbers by name.
     draw : callable, optional
         Takes the fitted estimators of all rows, their `Split` and a folder; writes a picture there.
+    follow : callable, optional
+        Takes a `Split`; gives what deep estimators are followed with during the fit.
     """
 
     name: str
     title: str
     rows: tuple[Row, ...]
-    measure: Callable[[DeepEstimator, Split, int], dict[str, Any]]
-    draw: Callable[[list[DeepEstimator], Split, Path], Path] | None = None
+    measure: Callable[[Any, Split, int], dict[str, Any]]
+    draw: Callable[[list[Any], Split, Path], Path] | None = None
+    follow: Callable[[Split], Follow] | None = None
 
 
 def binarized_mnist() -> Split:
@@ -96,4 +104,5 @@ def grey_mnist() -> Split:
     part, valid = np.sort(order[10_000:]), np.sort(order[:10_000])
     X = train.X.astype(np.float32) / 255
     assert train.y is not None
-    return Split(X[part], X[valid], test.X.astype(np.float32) / 255, train.y[part], test.y)
+    labels = (train.y[part], train.y[valid], test.y)
+    return Split(X[part], X[valid], test.X.astype(np.float32) / 255, *labels)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from infimix.estimators import DeepEstimator, load
+from sklearn.frozen import FrozenEstimator  # type: ignore[import-untyped]
+
+from infimix.estimators import TwoStage, load
 from infimix.papers.experiments import Experiment, Row, Split
 
 Line = dict[str, Any]
@@ -46,9 +49,13 @@ def run(
         for row in experiment.rows:
             if only not in row.name or (row.name, seed) in done:
                 continue
-            split, folder = row.data(), _folder(run_dir, experiment, row, seed)
-            estimator = fitted(row, split, seed, folder, device=device, verbose=verbose)
-            seconds = sum(record["seconds"] for record in estimator.history_)
+            split, start = row.data(), time.perf_counter()
+            estimator = fitted(
+                experiment, row, split, seed, run_dir, device=device, verbose=verbose
+            )
+            seconds = time.perf_counter() - start  # of what was not there yet
+            if row.stage_one is None:
+                seconds = sum(record["seconds"] for record in estimator.history_)
             line = {"experiment": experiment.name, "row": row.name, "seed": seed}
             line |= experiment.measure(estimator, split, seed)
             line |= {"epochs": estimator.n_iter_, "seconds": round(seconds, 1)}
@@ -63,25 +70,40 @@ def picture(experiment: Experiment, seed: int, run_dir: Path) -> Path | None:
     folders = [_folder(run_dir, experiment, row, seed) for row in experiment.rows]
     if experiment.draw is None or not all((each / "config.json").is_file() for each in folders):
         return None
-    estimators = [_load(folder) for folder in folders]
-    return experiment.draw(estimators, experiment.rows[0].data(), run_dir / experiment.name)
+    folder = run_dir / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return experiment.draw([load(each) for each in folders], experiment.rows[0].data(), folder)
 
 
 def fitted(
-    row: Row, split: Split, seed: int, folder: Path, *, device: str, verbose: int
-) -> DeepEstimator:
+    experiment: Experiment,
+    row: Row,
+    split: Split,
+    seed: int,
+    run_dir: Path,
+    *,
+    device: str,
+    verbose: int,
+) -> Any:
     """Fit of a row, taken from its run directory as far as it came."""
+    folder = _folder(run_dir, experiment, row, seed)
     if (folder / "config.json").is_file():
-        return _load(folder)
+        return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if row.stage_one is not None:
+        options = {"device": device, "verbose": verbose}
+        first = fitted(experiment, row.stage_one, split, seed, run_dir, **options)
+        estimator = TwoStage(FrozenEstimator(first), row.make(), random_state=seed)
+        return _saved(estimator.fit(split.train), folder)
     estimator = row.make().set_params(
         random_state=seed, run_dir=str(folder), resume=True, device=device, verbose=verbose
     )
-    estimator.fit(split.train, X_valid=split.valid)
+    is_followed = experiment.follow is not None and estimator.finds_clusters
+    follow = experiment.follow(split) if is_followed else None
+    estimator.fit(split.train, X_valid=split.valid, follow=follow)
     if estimator.interrupted_:
         raise KeyboardInterrupt
-    estimator.save(folder)
-    return estimator
+    return _saved(estimator, folder)
 
 
 def read(results: Path, experiment: Experiment) -> list[Line]:
@@ -105,27 +127,29 @@ def table(experiment: Experiment, lines: list[Line]) -> Iterator[tuple[str, ...]
                 continue
             values = [line[name] for line in mine]
             mean = statistics.mean(values)
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            obtained = f"{mean:.2f}{spread} ({len(values)})"
+            digits = 2 if abs(mean) >= 10 else 3
+            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+            obtained = f"{mean:.{digits}f}{spread} ({len(values)})"
             reported = row.reported.get(name)
             yield (
                 row.name,
                 name,
                 obtained,
                 "" if reported is None else f"{reported.value:.2f}",
-                "" if reported is None else f"{mean - reported.value:+.2f}",
+                "" if reported is None else f"{mean - reported.value:+.{digits}f}",
                 "" if reported is None else reported.source,
             )
 
 
-def _load(folder: Path) -> DeepEstimator:
-    estimator = load(folder)
-    assert isinstance(estimator, DeepEstimator)
+def _saved(estimator: Any, folder: Path) -> Any:
+    """Save an estimator; what is saved is known to be whole by its config.json."""
+    estimator.save(folder)
     return estimator
 
 
 def _folder(run_dir: Path, experiment: Experiment, row: Row, seed: int) -> Path:
-    return run_dir / experiment.name / _slug(row.name) / f"seed-{seed}"
+    """Run directory; a row that stands in several experiments of a paper is fitted once."""
+    return run_dir / experiment.name.split("/")[0] / _slug(row.name) / f"seed-{seed}"
 
 
 def _slug(name: str) -> str:

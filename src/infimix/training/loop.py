@@ -64,6 +64,7 @@ class TrainConfig:
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * at))
 
 
+Follower = Callable[[], dict[str, float]]
 Watcher = Callable[[dict[str, Any]], None]
 
 
@@ -77,6 +78,7 @@ def fit(
     run_dir: Path | None = None,
     resume: bool = False,
     run: dict[str, Any] | None = None,
+    follow: Follower = dict,
     watch: Watcher = lambda record: None,
 ) -> TrainState:
     """Train a module in place; it ends at the weights with the best validation bound.
@@ -100,6 +102,8 @@ def fit(
     run : dict, optional
         What tells this run from another (parameters, shape of the data); a run is only resumed
         if it was the same.
+    follow : callable
+        Gives numbers by name after an epoch, the module as it then is; its record keeps them.
     watch : callable
         Told of every epoch's record.
 
@@ -125,7 +129,7 @@ def fit(
             if config.kl_weight(state.epoch) > 0:
                 module.start_epoch(train_pass)
             record = _epoch(state, rows, train, config)
-            record |= _validate(state, valid, config)
+            record |= _validate(state, valid, config) | follow()
             state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) == 1)
             watch(record)
             state.save(run_dir, every_seconds=config.checkpoint_seconds)
