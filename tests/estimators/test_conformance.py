@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from infimix.estimators import ESTIMATORS
+from infimix.estimators import ESTIMATORS, GaussianVAE
 
 # Few epochs and starts: the checks fit some fifty times, and look at the protocol, not at quality.
 QUICK: dict[str, dict[str, Any]] = {
@@ -16,6 +17,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "stick-breaking": {"max_epochs": 2, "n_latent": 3},
     "dlgmm": {"max_epochs": 2, "n_latent": 2},
     "dldpmm": {"max_epochs": 2, "n_latent": 2, "max_components": 4},
+    "gmvae": {"max_epochs": 2, "n_latent": 2, "n_components": 3},
+    "alternating": {"max_epochs": 2, "n_latent": 2, "max_components": 3},
+    "two-stage": {"autoencoder": GaussianVAE(2, max_epochs=2), "clusterer": KMeans(2)},
 }
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import betaln, logsumexp
 from torch import Tensor, nn
 
-from infimix.models import ChainModule, MixtureLayer, StickLayer
+from infimix.models import ChainModule, ContextLayer, LabelLayer, MixtureLayer, StickLayer
 
 MakeChain = Callable[..., ChainModule]
 N_DRAWS = 1000
@@ -38,6 +38,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sticks, Beta": ("stick-breaking", {"posterior": "beta"}),
     "sticks, Gamma": ("stick-breaking", {"posterior": "gamma"}),
     "sticks, logit-normal": ("stick-breaking", {"posterior": "logit_normal"}),
+    "labels": ("gmvae", {"n_components": 3}),
+    "labels and context": ("gmvae", {"n_components": 3, "n_context": 1}),
     "two layers of sticks": ("stick-breaking", {"n_latent": (2, 2)}),
 }
 
@@ -57,7 +59,7 @@ def build(make_chain: MakeChain, case: str) -> ChainModule:
     for name, parameter in module.named_parameters():
         if name.endswith("log_var.weight"):  # codes are unbounded, their scales need not be
             parameter.mul_(0.3)
-        elif name.endswith("encoder.log_var.bias"):
+        elif name.endswith(("encoder.log_var.bias", "codes.log_var.bias")):
             parameter.add_(0.8)
         elif name.endswith("encoder.sticks.bias") and name.startswith("layers.0."):
             law = options.get("posterior")
@@ -89,9 +91,20 @@ class Line:
         """Log-mass of each point without a layer above, (n,)."""
         if isinstance(self.layer, StickLayer):
             return self._log_beta(1.0, float(self.layer.concentration)) + math.log(self.step)
+        if isinstance(self.layer, ContextLayer):
+            return self._log_prior_in_context()
         mean, log_scale = self.layer.prior_mean[:, 0], self.layer.prior_log_scale[:, 0]
         log_each = stats.norm.logpdf(self.at[:, None], mean.numpy(), np.exp(log_scale.numpy()))
         return logsumexp(log_each, axis=1, b=prior_weights(self.layer)) + math.log(self.step)
+
+    def _log_prior_in_context(self) -> np.ndarray:
+        """The same with a second code w and K equal components summed out, (n,)."""
+        w, components = np.linspace(-8, 8, 801), self.layer.components
+        mean, log_var = components.normals(components.body(torch.tensor(w)[:, None]))
+        mean, scale = mean[..., 0].numpy(), np.exp(log_var[..., 0].numpy() / 2)  # (801, K)
+        log_w = stats.norm.logpdf(w) + math.log(w[1] - w[0]) - math.log(mean.shape[1])
+        log_each = stats.norm.logpdf(self.at[:, None, None], mean, scale) + log_w[:, None]
+        return logsumexp(log_each, axis=(1, 2)) + math.log(self.step)
 
     def log_prior_under(self, above: "Line", log_mass: np.ndarray) -> np.ndarray:
         """The same with the line above and its log-masses."""
@@ -109,8 +122,10 @@ class Line:
         return -a * np.logaddexp(0, -w) - b * np.logaddexp(0, w) - betaln(a, b)
 
 
-def prior_weights(layer: MixtureLayer) -> np.ndarray:
-    """E[pi] of independent Beta sticks, one after the other."""
+def prior_weights(layer: MixtureLayer | LabelLayer) -> np.ndarray:
+    """E[pi] of independent Beta sticks, one after the other, or of equal labels."""
+    if isinstance(layer, LabelLayer):
+        return np.full(layer.n_components, 1 / layer.n_components)
     left, pi = 1.0, []
     for a, b in layer.stick_prior.tolist():
         pi.append(left * a / (a + b))

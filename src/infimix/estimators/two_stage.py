@@ -115,7 +115,7 @@ class TwoStage(MixtureEstimator):
         self.autoencoder_, self.clusterer_ = self._own(first), self._own(second)
         options = {} if X_valid is None else {"X_valid": X_valid}
         self.autoencoder_.fit(X, y, **options)
-        z = self.transform(X)
+        z = np.asarray(self.autoencoder_.transform(X))
         self.clusterer_.fit(z)
         self.labels_ = np.asarray(self.clusterer_.predict(z)).astype(np.int64)
         self.n_components_ = self._n_names(z[:1])
@@ -130,7 +130,8 @@ class TwoStage(MixtureEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of each row of X (N, D): (N,) int64."""
-        return np.asarray(self.clusterer_.predict(self.transform(X))).astype(np.int64)
+        z = self.transform(X)
+        return np.asarray(self.clusterer_.predict(z)).astype(np.int64)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the clusterer for rows X (N, D): (N, K); 0 and 1 if it gives none."""
@@ -142,7 +143,7 @@ class TwoStage(MixtureEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Embedding of rows X (N, D): (N, L)."""
-        check_is_fitted(self, "clusterer_")
+        check_is_fitted(self)
         self._check(X, reset=False)
         return np.asarray(self.autoencoder_.transform(X))
 
@@ -153,7 +154,7 @@ class TwoStage(MixtureEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Bound of the autoencoder on the log-likelihood of each row, (N,) nats."""
-        check_is_fitted(self, "clusterer_")
+        check_is_fitted(self)
         self._check(X, reset=False)
         return self._vae.score_samples(X)
 
