@@ -193,6 +193,21 @@ def test_more_clusters_than_the_fit_begins_with() -> None:
     assert DPGaussianMixture(20, random_state=0).fit(X).n_components_ <= 20
 
 
+def test_small_clusters_among_large_ones() -> None:
+    """A hundred rows of 12000 are worth seven, too few to be told apart by these."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(15, 5))
+    centres *= (
+        np.where(np.arange(15) < 3, 40, 12)[:, None] / np.linalg.norm(centres, axis=1)[:, None]
+    )
+    y = np.repeat(np.arange(15), [3600] * 3 + [100] * 12)
+    X = centres[y] + rng.normal(size=(len(y), 5)) * np.where(y < 3, 1.0, 0.5)[:, None]
+    found = DPGaussianMixture(random_state=0).fit(X)
+    assert found.n_components_ == 15
+    assert adjusted_rand_score(y, found.labels_) > 0.999
+    assert found.converged_
+
+
 def test_a_weight_is_as_good_as_repeats() -> None:
     rng = np.random.default_rng(0)
     X, _ = make_blobs(400, n_features=3, centers=4, cluster_std=0.6, random_state=1)

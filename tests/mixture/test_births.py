@@ -91,3 +91,15 @@ def test_badly_explained_rows_are_the_farthest(fit: tuple[MixtureFit, Block]) ->
     distance = np.einsum("ni,nij,nj->n", delta, np.linalg.inv(full), delta)
     expected = np.sort(np.argsort(-distance)[: int(0.05 * len(distance))])
     np.testing.assert_array_equal(np.sort(far.weights().numpy().astype(int)), expected)
+
+
+def test_births_that_merges_undo_come_to_an_end(fit: tuple[MixtureFit, Block]) -> None:
+    mine, sample = fit
+    before = mine.mixture
+
+    def undo(born: MixtureFit, blocks: list[Block]) -> MixtureFit:
+        born.mixture = before
+        return born
+
+    create_while_better(mine, sample, undo, max_components=20, seed=0, **PACE)
+    assert mine.mixture is before

@@ -2,6 +2,7 @@
 
 from infimix.mixture.births import badly_explained, create_while_better
 from infimix.mixture.blocks import Block, Blocks, moments, sample_rows
+from infimix.mixture.clefts import part_at_valleys
 from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
 from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
@@ -75,6 +76,7 @@ __all__ = [
     "merge_while_better",
     "moments",
     "most_probable",
+    "part_at_valleys",
     "responsibilities",
     "rows_worth",
     "sample_rows",

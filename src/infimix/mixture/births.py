@@ -52,8 +52,10 @@ def create_while_better(
     """
     blocks = list(sample.cut())
     while (more := _some_more(fit, sample, max_components, max_sweeps, tol, seed)) is not None:
-        fit.mixture = more.mixture
+        before, fit.mixture = fit.mixture.n_components, more.mixture
         settle_on(fit, blocks)
+        if fit.mixture.n_components <= before:
+            break  # log p(z, c), which judges merges, would undo the next birth as well
 
 
 def _some_more(

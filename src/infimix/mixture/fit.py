@@ -2,7 +2,8 @@ r"""Fitting a Dirichlet-process mixture to rows: starts, sweeps, moves.
 
 Several k-means starts are swept a little over a sample of the rows; the best by its bound is merged
 and split there until no split stands, is given components where rows are badly explained, and
-loses those that do not pay. Then all rows are swept, and merged as far as they ask.
+loses those that do not pay. Last, components are parted at valleys of the density within them.
+Then all rows are swept, and merged as far as they ask unless parts would be merged again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from infimix.mixture import ranks
 from infimix.mixture.births import create_while_better
 from infimix.mixture.blocks import BLOCK_ROWS, Block, Blocks, moments, sample_rows
+from infimix.mixture.clefts import part_at_valleys
 from infimix.mixture.deaths import delete_while_better
 from infimix.mixture.dp import DPMixture
 from infimix.mixture.families import Family, NormalWishart
@@ -115,6 +117,10 @@ def fit_mixture(
             watch=watch,
         )
         best = _or_one(best, partial(settle_on, blocks=sampled), dof)
+        if part_at_valleys(best, sample, max_components, seed):  # which merges would undo
+            improve(best, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
+            best.mixture = best.mixture.sort()
+            return best
     return settle_on(best, blocks)
 
 

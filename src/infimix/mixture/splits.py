@@ -56,7 +56,9 @@ def split(
     parts, n_splits = [], 0
     for k in range(mixture.n_components):
         most = min(PIECES, 1 + max_components - mixture.n_components - n_splits)
-        parts.append(_pieces(mixture, reference, k, most, sample, label == k, seed))
+        rows = rows_of(sample, label == k, float(mixture.counts[k]), seed)
+        better = pieces_of(mixture, reference, k, most, rows, seed)
+        parts.append(mixture.sums[k, None] if better is None else better.sums)
         n_splits += len(parts[-1]) - 1
     return mixture.with_statistics(torch.cat(parts)), n_splits
 
@@ -66,39 +68,37 @@ def most_probable(mixture: DPMixture, sample: Block) -> Tensor:
     return torch.cat([responsibilities(mixture, [part]).argmax(1) for part in sample.cut()]).cpu()
 
 
-def _pieces(
-    mixture: DPMixture,
-    reference: NormalWishart,
-    k: int,
-    most: int,
-    sample: Block,
-    is_mine: Tensor,
-    seed: int,
-) -> Tensor:
-    """Statistics (n, P) of the pieces that are better than component k, or of itself, (1, P)."""
+def rows_of(sample: Block, is_mine: Tensor, n_rows: float, seed: int) -> Block:
+    """Rows of a component, in double on the CPU, at most `SPLIT_ROWS`; together `n_rows` rows."""
     index = torch.nonzero(is_mine)[:, 0]
     if len(index) > SPLIT_ROWS:
         chosen = np.random.default_rng(seed).choice(len(index), SPLIT_ROWS, replace=False)
         index = index[torch.from_numpy(np.sort(chosen))]
     rows = sample.take(index.to(sample.z.device))
-    z, weight = rows.z.double().cpu(), rows.weights().cpu()
+    weight = rows.weights().cpu()
     var = None if rows.var is None else rows.var.double().cpu()
+    return Block(rows.z.double().cpu(), var, weight * (n_rows / weight.sum()))
+
+
+def pieces_of(
+    mixture: DPMixture, reference: NormalWishart, k: int, most: int, rows: Block, seed: int
+) -> DPMixture | None:
+    """Mixture of at most `most` pieces that is better for these rows than component k, or none."""
+    z, var, weight = rows.z, rows.var, rows.weights()
     cov = mixture.family.covariance(mixture.components)[k]
     sd = (cov.diagonal() if cov.ndim == 2 else cov).sqrt()
     white = (z / sd).numpy()
-    n_pieces = min(most, len(index) // LEAST_ROWS, len(np.unique(white, axis=0)))
+    n_pieces = min(most, len(z) // LEAST_ROWS, len(np.unique(white, axis=0)))
     if n_pieces < 2:
-        return mixture.sums[k, None]
+        return None
     resp = one_hot(k_means(white, n_pieces, seed), n_pieces).to(weight)
-    weight = weight * (mixture.counts[k] / weight.sum())
     start = (resp.mT * weight) @ mixture.family.features(z, var)
-    blocks = [Block(z, var, weight)]
     # The prior of all components may be one of wide ones: then the pieces learn their own.
     for own in (replace(mixture, sums=start), replace(mixture, prior=reference, sums=start)):
-        own = _settled(own, reference, blocks)
+        own = _settled(own, reference, [rows])
         if own.n_components > 1:
-            return own.sums
-    return mixture.sums[k, None]
+            return own
+    return None
 
 
 def _settled(own: DPMixture, reference: NormalWishart, blocks: list[Block]) -> DPMixture:

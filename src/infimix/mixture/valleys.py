@@ -40,7 +40,7 @@ class Join(NamedTuple):
     depth: float  # of the valley between them, nats
 
 
-def valley_depths(mixture: DPMixture, sample: Block) -> Tensor:
+def valley_depths(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor:
     """Depth of the valley between each two components, (K, K) in nats, symmetric.
 
     Parameters
@@ -48,6 +48,8 @@ def valley_depths(mixture: DPMixture, sample: Block) -> Tensor:
     mixture : DPMixture
     sample : Block
         Rows (M, L) that stand for all.
+    far : float, default=FAR
+        Standard deviations from where the normal formula is taken for the rows' own valley.
     """
     label, z = most_probable(mixture, sample).numpy(), sample.z.double().cpu().numpy()
     weight = sample.weights().cpu().numpy()
@@ -62,7 +64,7 @@ def valley_depths(mixture: DPMixture, sample: Block) -> Tensor:
             delta = mean[j] - mean[k]
             direction = np.linalg.solve(cov[j] + cov[k], delta)
             apart = np.sqrt(2 * direction @ delta)  # in pooled standard deviations
-            if apart > FAR:
+            if apart > far:
                 depth[j, k] = apart**2 / 8
                 continue
             rows = [(z[mine[i]] - mean[k]) @ direction for i in (j, k)]
