@@ -194,16 +194,16 @@ def test_more_clusters_than_the_fit_begins_with() -> None:
 
 
 def test_small_clusters_among_large_ones() -> None:
-    """A hundred rows of 12000 are worth seven, too few to be told apart by these."""
+    """Fifty rows of 7000 are worth five, too few to be told apart by these."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(15, 5))
-    centres *= (
-        np.where(np.arange(15) < 3, 40, 12)[:, None] / np.linalg.norm(centres, axis=1)[:, None]
-    )
-    y = np.repeat(np.arange(15), [3600] * 3 + [100] * 12)
-    X = centres[y] + rng.normal(size=(len(y), 5)) * np.where(y < 3, 1.0, 0.5)[:, None]
+    centres = rng.normal(size=(23, 10))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    centres *= np.where(np.arange(23) < 3, 100, 9)[:, None]
+    centres[3:] += centres[np.arange(20) % 3]
+    y = np.repeat(np.arange(23), [2000] * 3 + [50] * 20)
+    X = centres[y] + rng.normal(size=(len(y), 10)) * np.where(y < 3, 1.0, 0.5)[:, None]
     found = DPGaussianMixture(random_state=0).fit(X)
-    assert found.n_components_ == 15
+    assert found.n_components_ == 23
     assert adjusted_rand_score(y, found.labels_) > 0.999
     assert found.converged_
 
