@@ -11,6 +11,8 @@ from infimix.networks import (
     ConvBody,
     ConvDecoder,
     Encoder,
+    LabelEncoder,
+    LabelledEncoder,
     MixtureEncoder,
     MLPBody,
     MLPDecoder,
@@ -211,6 +213,32 @@ def test_one_component_has_no_head_for_sticks() -> None:
     q, sticks = encoder(draw(2, 5, 64))
     assert q.mean.shape == (2, 5, 1, 4)
     assert sticks.shape == (2, 5, 0, 2)
+
+
+@pytest.mark.parametrize("leading", [(5,), (), (2, 1, 4)])
+@pytest.mark.parametrize("body", list(BODIES))
+def test_labels_enter_as_if_they_were_columns(body: str, leading: tuple[int, ...]) -> None:
+    """All labels at once are each label alone; and that is a layer of rows and labels together."""
+    K, L = 3, 4
+    codes = seeded(lambda: LabelledEncoder(BODIES[body](), (6, 5), K, L))
+    labels = seeded(lambda: LabelEncoder(BODIES[body](), K))
+    codes.log_var.weight.data += 0.1 * draw(L, 5)
+    x = draw(*leading, 64)
+    trunk = codes.trunk(x)
+    every = codes.of_all(trunk)
+    assert labels(x).shape == (*leading, K)
+    assert every.mean.shape == every.log_var.shape == (*leading, K, L)
+    for k in range(K):
+        one = codes(trunk, torch.eye(K)[k].expand(*leading, K))
+        torch.testing.assert_close(every.mean[..., k, :], one.mean)
+        torch.testing.assert_close(every.log_var[..., k, :], one.log_var)
+    y = draw(*leading, K).softmax(-1)
+    columns = torch.cat([codes.body(x), y], -1)
+    weight = torch.cat([codes.first.weight, codes.label.weight], 1)
+    hidden = torch.relu(columns @ weight.mT + codes.first.bias)
+    hidden = torch.relu(hidden @ codes.rest[0].weight.mT + codes.rest[0].bias)
+    expected = hidden @ codes.mean.weight.mT + codes.mean.bias
+    torch.testing.assert_close(codes(trunk, y).mean, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("body", list(BODIES))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -11,6 +12,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from infimix.distributions.normal_mixture import (
     component_entropy,
     component_log_prob,
+    expected_log_prob,
     mixture_entropy,
     mixture_log_prob,
     normal_log_prob,
@@ -140,3 +142,15 @@ def test_gradcheck() -> None:
         )
 
     assert gradcheck(all_three, params)
+
+
+def test_expected_log_density_is_that_of_quadrature() -> None:
+    mean, scale = torch.tensor([[0.5], [-2.0]]), torch.tensor([[0.3], [1.7]])
+    prior_mean, prior_scale = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [0.4]])
+    found = expected_log_prob(mean, scale, prior_mean, prior_scale.log())
+    for i in range(2):
+        m, s, a, b = (float(v[i]) for v in (mean, scale, prior_mean, prior_scale))
+        exact = stats.norm(m, s).expect(stats.norm(a, b).logpdf)
+        assert float(found[i]) == pytest.approx(exact, rel=1e-5)
+    both = expected_log_prob(mean.T, scale.T, prior_mean.T, prior_scale.log().T)
+    assert float(both) == pytest.approx(float(found.sum()), rel=1e-6)

@@ -20,13 +20,20 @@ CHAINS: dict[str, dict[str, Any]] = {
     "dlgmm": {"n_components": 4},
     "dldpmm": {"max_components": 5},
 }
+# Of one layer.
+LABELLED: dict[str, dict[str, Any]] = {
+    "gmvae": {"n_components": 3},
+    "alternating": {"max_components": 3},
+}
 QUICK = {"n_latent": 2, "hidden": (8,), "max_epochs": 4, "batch_size": 32, "learning_rate": 3e-3}
 on_every_chain = pytest.mark.parametrize("name", list(CHAINS))
 
 
 def quick(name: str, **parameters: Any) -> Any:
     """Estimator that fits in a moment."""
-    return ESTIMATORS[name](**{"random_state": 0, **QUICK, **CHAINS[name], **parameters})
+    return ESTIMATORS[name](
+        **{"random_state": 0, **QUICK, **(CHAINS | LABELLED)[name], **parameters}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,10 @@ SAVED: dict[str, tuple[str, dict[str, Any]]] = {
     "sticks": ("stick-breaking", {"posterior": "logit_normal", "n_latent": [3, 2]}),
     "own priors": ("dlgmm", {"prior_means": np.linspace(-1, 1, 4), "prior_scales": [1, 2, 1, 2]}),
     "matrix": ("dlgmm", {"prior_means": np.eye(4)[:, :2].tolist(), "n_latent": (3, 2)}),
+    "labels": ("gmvae", {"assignment": "hard"}),
+    "context": ("gmvae", {"n_context": 2, "bound": "iwae"}),
+    "alternating": ("alternating", {}),
+    "pretrained": ("alternating", {"pretrain_epochs": 2}),
     "learned": ("dldpmm", {"learned_prior": True, "decoder_passes": 2, "n_latent": (3, 2)}),
 }
 
@@ -202,6 +213,8 @@ def test_validation_rows_say_when_to_stop(bits: np.ndarray, name: str, bound: st
         ("gaussian", {"n_latent": (2, 2)}),
         ("stick-breaking", {"posterior": "beta"}),
         ("dlgmm", {"prior_means": np.arange(4), "decoder_passes": 2}),
+        ("gmvae", {"assignment": "soft"}),
+        ("alternating", {"pretrain_epochs": 1}),
     ],
 )
 def test_a_killed_run_goes_on(
@@ -212,7 +225,9 @@ def test_a_killed_run_goes_on(
     own: dict[str, Any],
 ) -> None:
     monkeypatch.setattr(chain, "TrainConfig", partial(TrainConfig, checkpoint_seconds=0.0))
-    options = {"bound": "iwae", "n_importance_samples": 2, "max_epochs": 5, **own}
+    options = {"max_epochs": 5, **own}
+    if name in CHAINS:
+        options |= {"bound": "iwae", "n_importance_samples": 2}
     whole = quick(name, **options).fit(bits)
     module_of = type(whole)._make_module
     steps = 0

@@ -26,6 +26,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Beta": ("stick-breaking", {"posterior": "beta"}),
     "Gamma": ("stick-breaking", {"posterior": "gamma"}),
     "logit-normal": ("stick-breaking", {"posterior": "logit_normal"}),
+    "labels": ("gmvae", {"n_components": 3, "free_bits": 0.1}),
+    "soft labels": ("gmvae", {"n_components": 3, "assignment": "soft"}),
+    "hard labels": ("gmvae", {"n_components": 3, "assignment": "hard"}),
+    "context": ("gmvae", {"n_components": 3, "n_context": 2}),
 }
 BOUNDS: dict[str, dict[str, Any]] = {
     "elbo": {},
@@ -37,6 +41,9 @@ on_every_model = pytest.mark.parametrize("model", list(MODELS))
 
 def build(make_chain: MakeChain, model: str, bound: str, **options: Any) -> ChainModule:
     name, own = MODELS[model]
+    if name == "gmvae":  # of one layer, and of one bound where labels are relaxed
+        options["n_latent"] = np.ravel(options["n_latent"])[0]
+        bound = "elbo" if "assignment" in own else bound
     options = {"hidden": (8,), "dtype": torch.float32, **own, **BOUNDS[bound], **options}
     return make_chain(name, D, **options)
 
@@ -106,7 +113,7 @@ def test_heads_may_say_anything(
     heads = [
         layer
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and "body" not in name
+        if isinstance(layer, nn.Linear) and layer.bias is not None and "body" not in name
     ]
     assert len(heads) >= 2
     x = rows(0)

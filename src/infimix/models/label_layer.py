@@ -118,9 +118,8 @@ class LabelLayer(StochasticLayer):
         self.labels, self.codes = labels, codes
         self.assignment, self.lowest, self.free_bits = assignment, temperature, free_bits
         self.refit_from, self.seed = refit_from, seed
-        self.prior_mean = nn.Parameter(
-            torch.randn(K, L) / math.sqrt(L)
-        )  # apart by as much for all L
+        # So that they are as far apart for every L.
+        self.prior_mean = nn.Parameter(nn.init.normal_(torch.empty(K, L), std=1 / math.sqrt(L)))
         self.prior_log_scale = nn.Parameter(torch.zeros(K, L))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("temperature", torch.ones(()))
