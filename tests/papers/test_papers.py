@@ -40,7 +40,8 @@ def quick(experiment: Experiment) -> Experiment:
         return replace(of, data=small, make=make, stage_one=first)
 
     # Of the four sizes of Table 2 one.
-    rows = [each for each in experiment.rows if ", L = " not in each.name or "L = 8" in each.name]
+    is_table = experiment.name == "P2/table2"
+    rows = [each for each in experiment.rows if not is_table or "L = 8" in each.name]
     return replace(experiment, rows=tuple(row(each) for each in rows))
 
 
@@ -142,10 +143,7 @@ def test_the_table_has_means_spreads_and_gaps() -> None:
     assert cells[2] == "-1.000 (1)"
 
 
-def test_the_picture_holds_samples_and_both_maps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infimix.papers.figure2.SIDE", 4)
+def test_the_picture_holds_samples_and_both_maps(tmp_path: Path) -> None:
     experiment = quick(EXPERIMENTS["P1/figure2"])
     assert picture(experiment, 0, tmp_path / "runs") is None  # nothing is fitted yet
     list(lines_of(experiment, tmp_path))
@@ -155,7 +153,39 @@ def test_the_picture_holds_samples_and_both_maps(
     assert "samples of the first component" in text
     assert "codes of the DLGMM" in text
     assert text.count('"showscale":false') == 2
-    assert text.count('"type":"scattergl"') - PLOTLY_TEMPLATE == 2 * 10
+    assert text.count('"type":"scattergl"') - PLOTLY_TEMPLATE == 2 * 2  # kinds
+
+
+PICTURES = {  # words on the page, traces of a kind
+    "P2/figure3": (
+        ["NMI moves", "hard", "pretrained", "InfiniteMixtureVAE, L = 10"],
+        "scatter",
+        12,
+    ),
+    "P2/figure4": (["GMVAE, L = 64, soft"], "heatmap", 1),
+    "P2/figure5": (["GaussianVAE, L = 64"], "heatmap", 1),
+    "P2/figure6": (["by digit", "GaussianVAE, L = 64 + KMeans"], "scattergl", None),
+    "P2/figure7": (
+        ["by digit", "soft + BayesianGaussianMixture"],
+        "scattergl",
+        None,
+    ),
+    "P2/figure8": (["GMVAE, L = 64, soft"], "heatmap", 1),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", list(PICTURES))
+def test_pictures_of_paper_2(tmp_path: Path, name: str) -> None:
+    experiment = quick(EXPERIMENTS[name])
+    list(lines_of(experiment, tmp_path))
+    page = picture(experiment, 0, tmp_path / "runs")
+    assert page == tmp_path / "runs" / name / f"{name.split('/')[1]}.html"
+    text = page.read_text()
+    words, kind, n_traces = PICTURES[name]
+    assert [word for word in words if word not in text] == []
+    found = text.count(f'"type":"{kind}"') - PLOTLY_TEMPLATE
+    assert found == n_traces or (n_traces is None and found >= 2 + len(experiment.rows))
 
 
 def test_experiments_without_a_picture_have_none(tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ from infimix.cli.command import Quiet, app, make_console
 @app.command(epilog="Example: infimix reproduce P1/figure3b --only Gauss --seeds 3")
 def reproduce(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="P1/figure2, P1/figure3a or P1/figure3b.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="P1/figure2, P1/figure3a, P1/figure3b, P2/table2, P2/figure3 ... P2/figure8.",
+        ),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, from seed 0 on.")] = 1,
     only: Annotated[str, typer.Option(metavar="TEXT", help="Rows whose name has this in it.")] = "",

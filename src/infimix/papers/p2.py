@@ -28,6 +28,7 @@ from infimix.estimators import (
     InfiniteMixtureVAE,
 )
 from infimix.evaluation import score_clustering
+from infimix.papers import p2_figures
 from infimix.papers.experiments import Experiment, Reported, Row, Split, grey_mnist
 
 SOURCE = "Table 2 of the paper: one run, its split and seed not said"
@@ -128,4 +129,43 @@ TABLE_2 = Experiment(
     follow=follow,
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (TABLE_2,)}
+ROWS = {row.name: row for row in TABLE_2.rows}
+VAE_64, GMVAE_64 = (ROWS[name].stage_one for name in ("VAE+GMM, L = 64", "GMVAE+DP-GMM, L = 64"))
+
+
+def _figure(number: int, title: str, draw: Any, *rows: Row | None) -> Experiment:
+    """Figure of rows of Table 2; what was fitted for one is drawn in all."""
+    known = tuple(row for row in rows if row is not None)
+    return Experiment(f"P2/figure{number}", title, known, scores, draw, follow)
+
+
+FIGURES = (
+    _figure(
+        3,
+        "Bound, accuracy and NMI by epoch, Algorithm 1 and the unified model",
+        p2_figures.curves,
+        ROWS["Algorithm 1, soft, L = 64"],
+        ROWS["Algorithm 1, hard, L = 64"],
+        ROWS["Algorithm 1, soft, pretrained, L = 10"],
+        ROWS["InfiniteMixtureVAE, L = 10"],
+    ),
+    _figure(4, "Reconstructions of the GMVAE", p2_figures.reconstructions, GMVAE_64),
+    _figure(5, "Reconstructions of the VAE", p2_figures.reconstructions, VAE_64),
+    _figure(
+        6,
+        "Codes of the VAE, and clusters in them",
+        p2_figures.maps,
+        VAE_64,
+        *(ROWS[f"VAE+{name}, L = 64"] for name in ("K-Means", "GMM", "DP-GMM")),
+    ),
+    _figure(
+        7,
+        "Codes of the GMVAE, and clusters in them",
+        p2_figures.maps,
+        GMVAE_64,
+        ROWS["GMVAE+DP-GMM, L = 64"],
+    ),
+    _figure(8, "Ten samples of each component of the GMVAE", p2_figures.components, GMVAE_64),
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (TABLE_2, *FIGURES)}
