@@ -41,8 +41,10 @@ def fit(
         typer.Option(
             metavar="NAME",
             help="infinite: autoencoder with an infinite mixture; dpgmm: that mixture alone; "
-            "without clusters gaussian, stick-breaking, dlgmm and dldpmm: autoencoders whose codes "
-            "are normal, stick-breaking weights, or have a mixture as posterior.",
+            "two-stage: autoencoder, then dpgmm; gmvae: autoencoder with a mixture of --components; "
+            "alternating: the same, its mixture fitted apart; without clusters gaussian, "
+            "stick-breaking, dlgmm and dldpmm: autoencoders whose codes are normal, stick-breaking "
+            "weights, or have a mixture as posterior.",
         ),
     ] = "infinite",
     label: Label = None,

@@ -24,6 +24,9 @@ RUN_FILES = (
     "summary.npz",
     "report.html",
     "checkpoints",
+    "autoencoder",  # these of two stages
+    "clusterer",
+    "clusterer.skops",
 )
 METRICS_KEYS = (
     "data",
