@@ -41,8 +41,8 @@ def fit(
         typer.Option(
             metavar="NAME",
             help="infinite: autoencoder with an infinite mixture; dpgmm: that mixture alone; "
-            "two-stage: autoencoder, then dpgmm; gmvae: autoencoder with a mixture of --components; "
-            "alternating: the same, its mixture fitted apart; without clusters gaussian, "
+            "two-stage: autoencoder, then dpgmm; gmvae: autoencoder with --components in its "
+            "prior; alternating: the same, its mixture fitted apart; without clusters gaussian, "
             "stick-breaking, dlgmm and dldpmm: autoencoders whose codes are normal, stick-breaking "
             "weights, or have a mixture as posterior.",
         ),
