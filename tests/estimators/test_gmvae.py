@@ -45,8 +45,8 @@ def test_context_clusters_digits(digits: tuple[np.ndarray, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (GMVAE(assignment="soft", n_context=2), "Relaxed labels go with n_context=0.*'soft'"),
-        (GMVAE(assignment="hard", bound="iwae"), "bound='elbo', since they have no density"),
+        (GMVAE(bound="renyi"), "Relaxed labels have no density.*'soft'.*take assignment='exact'"),
+        (GMVAE(assignment="hard", bound="iwae"), "Relaxed labels have no density.*'hard'"),
         (GMVAE(n_components=0), "'n_components' parameter of GMVAE"),
         (GMVAE(temperature=0), "'temperature' parameter of GMVAE"),
         (GMVAE(n_latent=(2, 2)), "'n_latent' parameter of GMVAE"),

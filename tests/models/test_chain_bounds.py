@@ -38,7 +38,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sticks, Beta": ("stick-breaking", {"posterior": "beta"}),
     "sticks, Gamma": ("stick-breaking", {"posterior": "gamma"}),
     "sticks, logit-normal": ("stick-breaking", {"posterior": "logit_normal"}),
-    "labels": ("gmvae", {"n_components": 3}),
+    "labels": ("gmvae", {"n_components": 3, "assignment": "exact"}),
     "labels and context": ("gmvae", {"n_components": 3, "n_context": 1}),
     "two layers of sticks": ("stick-breaking", {"n_latent": (2, 2)}),
 }

@@ -26,7 +26,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Beta": ("stick-breaking", {"posterior": "beta"}),
     "Gamma": ("stick-breaking", {"posterior": "gamma"}),
     "logit-normal": ("stick-breaking", {"posterior": "logit_normal"}),
-    "labels": ("gmvae", {"n_components": 3, "free_bits": 0.1}),
+    "labels": ("gmvae", {"n_components": 3, "assignment": "exact", "free_bits": 0.1}),
     "soft labels": ("gmvae", {"n_components": 3, "assignment": "soft"}),
     "hard labels": ("gmvae", {"n_components": 3, "assignment": "hard"}),
     "context": ("gmvae", {"n_components": 3, "n_context": 2}),
@@ -43,7 +43,7 @@ def build(make_chain: MakeChain, model: str, bound: str, **options: Any) -> Chai
     name, own = MODELS[model]
     if name == "gmvae":  # of one layer, and of one bound where labels are relaxed
         options["n_latent"] = np.ravel(options["n_latent"])[0]
-        bound = "elbo" if "assignment" in own else bound
+        bound = "elbo" if own.get("assignment") in ("soft", "hard") else bound
     options = {"hidden": (8,), "dtype": torch.float32, **own, **BOUNDS[bound], **options}
     return make_chain(name, D, **options)
 

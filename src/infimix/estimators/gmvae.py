@@ -51,10 +51,11 @@ class GMVAE(ChainEstimator):
     n_context : int, default=0
         Dimension of a second code w that bends the components, as in [1]_: means and variances of
         z | w, y are networks of w, and p(y | w, z) is exact. With 0 they are parameters.
-    assignment : {"exact", "soft", "hard"}, default="exact"
-        Where labels come from in training: all of them, each with its pass of the decoder; or one,
-        relaxed by Gumbel noise and softmax, or the nearest to it with the gradient of the relaxed
-        one. Nothing is drawn in `predict` and `transform`.
+    assignment : {"soft", "hard", "exact"}, default="soft"
+        Where labels come from in training: one, relaxed by Gumbel noise and softmax; or the nearest
+        to it with the gradient of the relaxed one; or all of them, each with its pass of the
+        decoder, which is the bound itself but tends to leave labels unused. Nothing is drawn in
+        `predict` and `transform`. With `n_context` labels are exact at no cost.
     temperature : float, default=0.5
         Lowest temperature of relaxed labels; it begins at 1 and halves in fifty epochs.
     free_bits : float, default=0.0
@@ -65,7 +66,7 @@ class GMVAE(ChainEstimator):
     hidden, bound, n_importance_samples, renyi_order, likelihood, network, image_shape, max_epochs,\
     batch_size, learning_rate, validation_fraction, patience, device, random_state, verbose,\
     run_dir, resume
-        See `GaussianVAE`; a tighter bound than the ELBO needs assignment="exact". With
+        See `GaussianVAE`; another bound than the ELBO needs exact labels. With
         network="conv" `hidden` follows the convolutions of the encoder of codes.
 
     Attributes
@@ -110,7 +111,7 @@ class GMVAE(ChainEstimator):
         *,
         n_components: int = 10,
         n_context: int = 0,
-        assignment: str = "exact",
+        assignment: str = "soft",
         temperature: float = 0.5,
         free_bits: float = 0.0,
         kl_warm_up: float = 0.0,
@@ -161,12 +162,10 @@ class GMVAE(ChainEstimator):
 
     def _begin(self, n_rows: int) -> None:
         super()._begin(n_rows)
-        if self.assignment != "exact" and (self.n_context > 0 or self.bound != "elbo"):
+        if self.assignment != "exact" and self.n_context == 0 and self.bound != "elbo":
             raise ValueError(
-                "Relaxed labels go with n_context=0, whose labels have a network, and with "
-                "bound='elbo', since they have no density; got "
-                f"assignment={self.assignment!r}, n_context={self.n_context}, "
-                f"bound={self.bound!r}: leave assignment at 'exact'."
+                "Relaxed labels have no density and go with bound='elbo' only; got "
+                f"assignment={self.assignment!r} and bound={self.bound!r}: take assignment='exact'."
             )
 
     def _layer(self, body: Body, n_latent: int, above: Body | None) -> StochasticLayer:
