@@ -50,6 +50,7 @@ from infimix.networks import LabelEncoder, LabelledEncoder
 ASSIGNMENTS = ("exact", "soft", "hard")
 HALVED_IN = 50  # epochs, the temperature
 KAPPA, CONCENTRATION = 0.05, 1.0  # of the mixture of Algorithm 1
+START_SEED = 0  # of its first start: codes differ by the seed of the networks
 SWEEPS = 100  # of it, at most, before an epoch
 TOLERANCE = 1e-3  # nats a row that a sweep must bring
 
@@ -97,8 +98,6 @@ class LabelLayer(StochasticLayer):
         Nats of KL(q(y | x) || p(y)) that training does not pay for.
     refit_from : int, optional
         Epoch from which on the prior is that of Algorithm 1.
-    seed : int
-        Of its first start.
     """
 
     def __init__(
@@ -110,14 +109,13 @@ class LabelLayer(StochasticLayer):
         temperature: float = 0.5,
         free_bits: float = 0.0,
         refit_from: int | None = None,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         K, L = codes.shape
         self.n_components, self.n_latent = K, L
         self.labels, self.codes = labels, codes
         self.assignment, self.lowest, self.free_bits = assignment, temperature, free_bits
-        self.refit_from, self.seed = refit_from, seed
+        self.refit_from = refit_from
         # So that they are as far apart for every L.
         self.prior_mean = nn.Parameter(nn.init.normal_(torch.empty(K, L), std=1 / math.sqrt(L)))
         self.prior_log_scale = nn.Parameter(torch.zeros(K, L))
@@ -258,7 +256,9 @@ class LabelLayer(StochasticLayer):
             mean, cov = moments(blocks)
             family = self.mixture.family
             reference = family.weak_prior(mean, cov, KAPPA)
-            label = k_means((z.cpu() / cov.diagonal().sqrt()).numpy(), self.n_components, self.seed)
+            label = k_means(
+                (z.cpu() / cov.diagonal().sqrt()).numpy(), self.n_components, START_SEED
+            )
             resp = one_hot(_matched(label, labels().argmax(1).cpu()), self.n_components)
             sums = resp.double().mT @ family.features(z.cpu())
             mixture = DPMixture(family, reference, self.mixture.law, sums)
