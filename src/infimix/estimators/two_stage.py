@@ -190,13 +190,14 @@ class TwoStage(MixtureEstimator):
 
         A clusterer of scikit-learn goes into ``clusterer.skops``, which runs no code when loaded.
         """
-        folder = super().save(folder)
+        check_is_fitted(self)
+        folder = Path(folder)
         self._vae.save(folder / "autoencoder")
         if isinstance(self.clusterer_, MixtureEstimator):
             self.clusterer_.save(folder / "clusterer")
         else:
             write_atomically(folder / "clusterer.skops", skops.io.dumps(self.clusterer_))
-        return folder
+        return super().save(folder)  # last: a folder with its config.json is whole
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
