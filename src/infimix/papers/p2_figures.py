@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from infimix.papers.experiments import Split
 from infimix.papers.pictures import add_curve, add_grid, add_map, panels, place
@@ -46,7 +47,10 @@ def reconstructions(estimators: list[Any], split: Split, folder: Path) -> Path:
 
 
 def maps(estimators: list[Any], split: Split, folder: Path) -> Path:
-    """Codes of test rows by t-SNE, by digit in the first panel and by component in the others."""
+    """Codes of test rows by t-SNE, by digit in the first panel and by component in the others.
+
+    A component has the colour of the digit that it is paired with, one to one.
+    """
     titles = [f"{_name(estimator)}, by component" for estimator in estimators]
     figure = panels([f"{_name(estimators[0])}, by digit", *titles[1:]], 2, 500)
     x, y = split.test[:N_POINTS], split.y_test
@@ -54,7 +58,7 @@ def maps(estimators: list[Any], split: Split, folder: Path) -> Path:
     xy = project(estimators[0].transform(x)).xy  # the others cluster the same codes
     add_map(figure, xy, y[:N_POINTS], (1, 1), "digit")
     for i, estimator in enumerate(estimators[1:], start=1):
-        add_map(figure, xy, estimator.predict(x), place(i, 2))
+        add_map(figure, xy, _as_digits(estimator.predict(x), y[:N_POINTS]), place(i, 2))
     figure.update_layout(legend_title="digit")
     return _written(figure, folder)
 
@@ -66,6 +70,15 @@ def components(estimators: list[Any], split: Split, folder: Path) -> Path:
         rows = [estimator.sample(N_IMAGES, component=k)[0] for k in range(estimator.n_components_)]
         add_grid(figure, np.clip(np.stack(rows), 0, 1), place(i, 1))
     return _written(figure, folder)
+
+
+def _as_digits(component: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Components (N,) named by the digits (N,) that they share most rows with, one to one."""
+    n = int(max(component.max(), y.max())) + 1
+    shared = np.zeros((n, n), dtype=np.int64)
+    np.add.at(shared, (component, y), 1)
+    name = linear_sum_assignment(shared, maximize=True)[1]
+    return np.asarray(name[component])
 
 
 def _name(estimator: Any) -> str:
