@@ -29,7 +29,8 @@ types: $(STAMP)  ## mypy --strict on the maths
 	$(BIN)/mypy
 
 test: $(STAMP)  ## all tests and doctests
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest  # the fits are small: more threads only wait
+	# One process a core, and one thread in each: the fits are small, more threads only wait.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest -n auto --dist loadfile
 
 check: lint types test  ## what CI runs: lint, types, tests and doctests
 
