@@ -25,7 +25,7 @@ RUN_LAYOUT = frozenset(
     ["config.json", "weights.safetensors", "metrics.json", "summary.npz", "report.html"]
 )
 VERBS = ["demo", "fit", "predict", "embed", "score", "sample", "report", "data list", "data get"]
-INTERRUPT_SECONDS = 120
+INTERRUPT_SECONDS = 140  # a guard: a busy machine may take long
 
 
 def values_of(table: Path) -> np.ndarray:
