@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from infimix.distributions.likelihoods import LIKELIHOODS
 from infimix.estimators import ESTIMATORS
+from infimix.mixture import StickBreaking
 from infimix.models import ChainModule, InfiniteMixtureModule
 from infimix.networks import ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
 
@@ -29,6 +30,7 @@ def build(
     max_components: int = 3,
     heavy_tails: bool = False,
     concentration: float = 1.0,
+    n_fixed: int | None = None,
 ) -> InfiniteMixtureModule:
     """Module whose weights are always the same; `networks` replaces encoder and decoder."""
     with torch.random.fork_rng(devices=[]):
@@ -46,9 +48,11 @@ def build(
         decoder,
         LIKELIHOODS[likelihood](n_features),
         n_latent=n_latent,
+        law=StickBreaking(concentration),
+        n_start=max_components,
         max_components=max_components,
+        n_fixed=n_fixed,
         heavy_tails=heavy_tails,
-        concentration=concentration,
         n_restarts=2,
         seed=0,
     )

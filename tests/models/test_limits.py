@@ -17,6 +17,7 @@ from infimix.mixture import (
     e_step,
     fit_mixture,
     responsibilities,
+    settle,
 )
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import EncoderOutput
@@ -54,18 +55,19 @@ def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor
     module = frozen(make_module, log_var=-80.0, max_components=6)
     module.eval().start_epoch(Pass(N, lambda: iter(codes.split(100))))
     terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
-    alone = fit_mixture(
+    plan = {"max_sweeps": module.SWEEPS, "tol": module.TOLERANCE}
+    fit = fit_mixture(
         FullCovariance(L),
         [Block(codes)],
         N,
         n_components=6,
-        max_components=None,
+        max_components=6,
         law=StickBreaking(1.0),
         n_restarts=2,
-        max_sweeps=module.SWEEPS,
-        tol=module.TOLERANCE,
         seed=0,
-    ).mixture
+        **plan,
+    )
+    alone = settle(fit, [Block(codes)], **plan).mixture
     assert module.n_components == alone.n_components == 3
     torch.testing.assert_close(module.mixture.sums, alone.sums)
     bound = e_step(alone, [Block(codes)]).log_norm - alone.kl()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infimix.distributions.likelihoods import NormalLikelihood
+from infimix.mixture import StickBreaking
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig, TrainState, fit, rows_on
@@ -33,9 +34,11 @@ def build() -> InfiniteMixtureModule:
         decoder,
         NormalLikelihood(D),
         n_latent=2,
+        law=StickBreaking(1.0),
+        n_start=4,
         max_components=4,
+        n_fixed=None,
         heavy_tails=True,
-        concentration=1.0,
         n_restarts=1,
         seed=0,
     )

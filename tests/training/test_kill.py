@@ -38,6 +38,7 @@ MEMORY = """
 import json, sys, threading, time
 import numpy as np, torch
 from infimix.distributions.likelihoods import NormalLikelihood
+from infimix.mixture import StickBreaking
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.networks import Encoder, MLPBody, MLPDecoder
 from infimix.training import TrainConfig, fit, rows_on
@@ -50,7 +51,8 @@ def run(X):
     L, D = 2, X.shape[1]
     module = InfiniteMixtureModule(
         Encoder(MLPBody(D, (8,)), L), MLPDecoder(L, (8,), D), NormalLikelihood(D),
-        n_latent=L, max_components=4, heavy_tails=True, concentration=1.0, n_restarts=1, seed=0,
+        n_latent=L, law=StickBreaking(1.0), n_start=4, max_components=4, n_fixed=None,
+        heavy_tails=True, n_restarts=1, seed=0,
     )
     rows = rows_on(X, np.zeros(D), np.ones(D), torch.device("cpu"))
     index = torch.arange(len(X))

@@ -17,13 +17,14 @@ from infimix.distributions.likelihoods import (
     NegativeBinomialLikelihood,
 )
 from infimix.estimators.persistence import plain
+from infimix.mixture import FiniteDirichlet, StickBreaking
 from infimix.models import InfiniteMixtureModule
 from infimix.networks import Body, ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
-from infimix.training import TrainConfig
+from infimix.training import Rows, TrainConfig, Views, nearest, warp_of
 
 # Hidden layers from the rows towards the code: the usual ones (Xie, Girshick, Farhadi 2016), and
 # narrower ones for data that would not fill them.
-WIDE, NARROW, WIDE_FROM_ROWS = (500, 500, 2000), (256, 256), 10_000
+WIDE, NARROW, WIDE_FROM_ROWS = (500, 500), (256, 256), 10_000
 CHANNELS = (32, 64, 128)
 
 KIND_OF_LIKELIHOOD = {
@@ -112,7 +113,7 @@ def body_and_decoder(
     n_features = estimator.n_features_in_
     if estimator.network == "mlp":
         return MLPBody(n_features, hidden), MLPDecoder(n_latent, hidden[::-1], n_features)
-    shape = _image_shape(estimator.image_shape, n_features)
+    shape = _image_shape("network='conv'", estimator.image_shape, n_features)
     channels = CHANNELS[: max(1, min(len(CHANNELS), min(shape[:2]).bit_length() - 2))]
     return ConvBody(shape, channels), ConvDecoder(n_latent, channels[::-1], shape)
 
@@ -130,28 +131,52 @@ def build_infinite(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureMo
         Seed of the mixture's starts.
     """
     body, decoder = body_and_decoder(estimator, tuple(estimator.hidden_), estimator.n_latent)
+    n_fixed, alpha = estimator.n_components, estimator.concentration
     return InfiniteMixtureModule(
         Encoder(body, estimator.n_latent),
         decoder,
         LIKELIHOODS[estimator.likelihood_](estimator.n_features_in_),
         n_latent=estimator.n_latent,
-        max_components=n_start,
+        law=StickBreaking(alpha) if n_fixed is None else FiniteDirichlet(alpha, n_fixed),
+        n_start=n_start,
+        max_components=None if estimator.max_components == "auto" else estimator.max_components,
+        n_fixed=n_fixed,
         heavy_tails=estimator.heavy_tails,
-        concentration=estimator.concentration,
         n_restarts=estimator.n_init,
         seed=seed,
     )
 
 
-def _image_shape(image_shape: Any, n_features: int) -> tuple[int, ...]:
-    """Check that rows are images of this shape."""
+def views_for(estimator: Any, rows: Rows, train: Tensor, seed: int) -> Views | None:
+    """What is encoded in place of the rows that train.
+
+    Parameters
+    ----------
+    estimator : InfiniteMixtureVAE
+        With its module.
+    rows : Rows
+    train : Tensor of int64
+    seed : int
+    """
+    warp = near = None
+    if estimator.augmentation == "affine":
+        name = "augmentation='affine'"
+        warp = warp_of(_image_shape(name, estimator.image_shape, estimator.n_features_in_))
+    if estimator.n_neighbors > 0:
+        prepare = estimator.module_.likelihood.encoder_input
+        near = nearest(rows, train, prepare, estimator.n_neighbors, seed)
+    return None if warp is near is None else Views(rows, train, near, warp)
+
+
+def _image_shape(what: str, image_shape: Any, n_features: int) -> tuple[int, ...]:
+    """Check that rows are images of this shape, for `what` needs it."""
     shape = tuple(int(side) for side in image_shape or ())
     n_pixels = 1
     for side in shape:
         n_pixels *= side
     if len(shape) not in (2, 3) or n_pixels != n_features:
         raise ValueError(
-            "network='conv' needs image_shape=(H, W) or (H, W, C) whose product is the number of "
+            f"{what} needs image_shape=(H, W) or (H, W, C) whose product is the number of "
             f"columns, {n_features}; got {image_shape!r}."
         )
     return shape

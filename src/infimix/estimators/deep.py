@@ -30,7 +30,7 @@ from infimix.estimators.build import (
     split_rows,
 )
 from infimix.models import LatentMixtureModule, Pass
-from infimix.training import Progress, Rows, TrainConfig, fit, rows_on
+from infimix.training import Progress, Rows, TrainConfig, Views, fit, rows_on
 
 # Given a function that predicts the components of rows, numbers by name.
 Follow = Callable[[Callable[[Any], np.ndarray]], dict[str, float]]
@@ -79,6 +79,10 @@ class DeepEstimator(MixtureEstimator):
     @abstractmethod
     def _plan(self, n_train: int, seed: int) -> TrainConfig:
         """Say how to train on so many rows."""
+
+    def _views(self, rows: Rows, train: Tensor, seed: int) -> Views | None:
+        """Say what is encoded in place of the rows that train: nothing by default."""
+        return None
 
     @abstractmethod
     def _install(self) -> None:
@@ -147,6 +151,7 @@ class DeepEstimator(MixtureEstimator):
                 run_dir=None if self.run_dir is None else Path(self.run_dir),
                 resume=self.resume,
                 run=run_facts(self, summary, valid_summary),
+                views=self._views(rows, train, seed),
                 follow=lambda: self._followed(follow),
                 watch=progress.show,
             )

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, final
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
-from infimix.estimators.build import build_infinite, hidden_for, train_config
+from infimix.estimators.build import build_infinite, hidden_for, train_config, views_for
 from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator
 from infimix.models import InfiniteMixtureModule
-from infimix.training import TrainConfig
+from infimix.training import Rows, TrainConfig, Views
 
 
 @final
@@ -27,12 +27,20 @@ class InfiniteMixtureVAE(DeepEstimator):
     ----------
     n_latent : int, default=10
         L, dimension of the embedding.
+    n_components : int, optional
+        Their number, if it is known: then the prior is a finite mixture, and none are merged.
     max_components : int or "auto", default="auto"
-        Components that the mixture begins with; "auto" is 30, or the number of rows if less.
+        Components that the mixture begins with, and the most that there may be; "auto" begins
+        with 30, or the number of rows if less, and has no limit.
     heavy_tails : bool, default=True
         Whether components are Student's t in the latent space, degrees of freedom learned.
     concentration : float, default=1.0
         alpha of the Dirichlet process.
+    n_neighbors : int, default=15
+        Near rows that may be encoded in place of a row, so that codes keep what near rows share;
+        0 encodes the row itself. Rows are near in 50 principal components.
+    augmentation : {"affine"}, optional
+        Encode images turned, zoomed, sheared and shifted a little; needs `image_shape`.
     likelihood : str, default="auto"
         "bernoulli", "expected_bernoulli", "continuous_bernoulli", "normal" or
         "negative_binomial"; "auto" follows the kind of the data.
@@ -93,9 +101,12 @@ class InfiniteMixtureVAE(DeepEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = NETWORK_PARAMETERS | {
         "n_latent": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "max_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "heavy_tails": ["boolean"],
         "concentration": [Interval(Real, 0, None, closed="neither")],
+        "n_neighbors": [Interval(Integral, 0, None, closed="left")],
+        "augmentation": [StrOptions({"affine"}), None],
         "warm_up_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -105,9 +116,12 @@ class InfiniteMixtureVAE(DeepEstimator):
         self,
         n_latent: int = 10,
         *,
+        n_components: int | None = None,
         max_components: int | str = "auto",
         heavy_tails: bool = True,
         concentration: float = 1.0,
+        n_neighbors: int = 15,
+        augmentation: str | None = None,
         likelihood: str = "auto",
         network: str = "mlp",
         image_shape: tuple[int, ...] | None = None,
@@ -125,9 +139,12 @@ class InfiniteMixtureVAE(DeepEstimator):
         resume: bool = False,
     ) -> None:
         self.n_latent = n_latent
+        self.n_components = n_components
         self.max_components = max_components
         self.heavy_tails = heavy_tails
         self.concentration = concentration
+        self.n_neighbors = n_neighbors
+        self.augmentation = augmentation
         self.likelihood = likelihood
         self.network = network
         self.image_shape = image_shape
@@ -152,6 +169,9 @@ class InfiniteMixtureVAE(DeepEstimator):
 
     def _plan(self, n_train: int, seed: int) -> TrainConfig:
         return train_config(self, n_train, seed)
+
+    def _views(self, rows: Rows, train: Tensor, seed: int) -> Views | None:
+        return views_for(self, rows, train, seed)
 
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""

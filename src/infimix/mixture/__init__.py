@@ -7,7 +7,7 @@ from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
 from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.fit import fit_mixture, search, settle
+from infimix.mixture.fit import fit_mixture, join_parts, search, settle
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
     Merge,
@@ -66,6 +66,7 @@ __all__ = [
     "group_moments",
     "groups_of",
     "improve",
+    "join_parts",
     "join_path",
     "k_means",
     "kept_numbers",

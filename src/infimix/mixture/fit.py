@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 
 from infimix.mixture import ranks
 from infimix.mixture.births import create_while_better
@@ -26,6 +27,7 @@ from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.moves import coarsen, merge_while_better
 from infimix.mixture.splits import k_means, split
 from infimix.mixture.sweeps import MixtureFit, Watcher, improve
+from infimix.mixture.valleys import VALLEY, groups_of, join_path, valley_depths
 from infimix.mixture.weights import WeightLaw
 
 KAPPA = 0.05  # the means of components spread over about 1 / KAPPA of a component's variance
@@ -185,6 +187,31 @@ def settle(
     return fit
 
 
+def join_parts(fit: MixtureFit, sample: Block, n_components: int | None, seed: int) -> None:
+    """Make one component of all parts with no valley of the density between them, in place.
+
+    Parameters
+    ----------
+    fit : MixtureFit
+        What comes out is yet to be swept.
+    sample : Block
+        Rows (M, L) that stand for all.
+    n_components : int or None
+        Cut the tree of valleys at this number; where there are fewer parts, begin with k-means.
+    seed : int
+        Of k-means.
+    """
+    mixture = fit.mixture
+    if n_components is not None and n_components > mixture.n_components:
+        start = _start(mixture.family, sample, fit.reference, n_components, mixture.law, seed)
+        fit.mixture = mixture.with_statistics(start.sums.to(mixture.sums))
+        return
+    path = join_path(valley_depths(mixture, sample), mixture.counts)
+    n_groups = n_components or 1 + sum(join.depth >= VALLEY for join in path)
+    groups = groups_of(path, mixture.weights(), n_groups)
+    fit.mixture = mixture.with_statistics(one_hot(groups).to(mixture.sums).mT @ mixture.sums)
+
+
 def _start(
     family: Family,
     sample: Block,
@@ -200,7 +227,7 @@ def _start(
     weight = sample.weights().cpu()
     n_components = min(n_components, len(np.unique(white, axis=0)))
     label = k_means(white, n_components, seed, weight.numpy(), max_iter=20)
-    resp = torch.nn.functional.one_hot(label, n_components) * weight[:, None]
+    resp = one_hot(label, n_components) * weight[:, None]
     sums = torch.zeros(n_components, family.n_statistics, dtype=torch.float64)
     for part, some in zip(torch.split(resp, BLOCK_ROWS), sample.cut(), strict=True):
         sums += part.mT @ family.features(some.z.double()).cpu()

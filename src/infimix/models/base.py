@@ -50,6 +50,7 @@ class ElboTerms:
     kl_mixture: Tensor  # KL of weights, and the row's share of the KL of what all rows share
     tightening: Tensor | None = None  # what several draws together are better than one by one
     statistics: Statistics | None = None  # of these rows, for the model's `after_step`
+    closeness: Tensor | None = None  # climbed in a warm-up with views; no part of the bound
 
     @property
     def total(self) -> Tensor:
@@ -107,8 +108,12 @@ class LatentMixtureModule(nn.Module, ABC):
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
         """Named terms of the bound for rows x (N, D), one draw of z a row."""
 
-    def objective(self, x: Tensor, generator: Generator) -> ElboTerms:
-        """Terms of what training climbs for rows x (N, D): the ELBO, or a tighter bound."""
+    def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
+        """Terms of what training climbs for rows x (N, D): the ELBO, or a tighter bound.
+
+        Where rows have views (N, D), these are encoded in place of x.
+        """
+        assert view is None, f"{type(self).__name__} knows no views"
         return self.elbo(x, self.draw_noise(len(x), generator))
 
     @abstractmethod

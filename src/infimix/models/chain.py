@@ -119,8 +119,9 @@ class ChainModule(LatentMixtureModule):
         log_w, log_share = self._log_weights(self._walk(x, noise))
         return (log_share + log_w).logsumexp(-1)
 
-    def objective(self, x: Tensor, generator: Generator) -> ElboTerms:
-        """Terms of the ELBO of S draws, and what their joint bound has in addition."""
+    def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
+        """Terms of the ELBO of S draws, and what their joint bound has in addition; no views."""
+        assert view is None, "chains know no views"
         S, n = self.n_importance_samples, len(x)
         walk = self._walk(x, self.draw_noise(S * n, generator).reshape(S, n, -1))
         terms = self._terms(walk).mean(0)

@@ -32,11 +32,16 @@ from infimix.mixture import (
     FullCovariance,
     MixtureFit,
     MixtureState,
-    StickBreaking,
+    WeightLaw,
+    coarsen,
     fit_mixture,
+    improve,
+    join_parts,
+    sample_rows,
     settle,
 )
 from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
+from infimix.models.closeness import Balance, closeness
 
 
 @final
@@ -53,12 +58,16 @@ class InfiniteMixtureModule(LatentMixtureModule):
         p(x | z) for the decoder's numbers.
     n_latent : int
         L.
-    max_components : int
+    law : WeightLaw
+        Prior of the weights.
+    n_start : int
         Components that the mixture's starts begin with.
+    max_components : int or None
+        Most that there may be, if there is a limit.
+    n_fixed : int or None
+        Components that there shall be, if they are not to be found.
     heavy_tails : bool
         Whether components are Student's t, their degrees of freedom learned.
-    concentration : float
-        alpha of the Dirichlet process.
     n_restarts : int
         Starts of the mixture; the best bound goes on.
     seed : int
@@ -76,17 +85,20 @@ class InfiniteMixtureModule(LatentMixtureModule):
         likelihood: Likelihood,
         *,
         n_latent: int,
-        max_components: int,
+        law: WeightLaw,
+        n_start: int,
+        max_components: int | None,
+        n_fixed: int | None,
         heavy_tails: bool,
-        concentration: float,
         n_restarts: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
-        self.n_latent, self.max_components = n_latent, max_components
+        self.n_latent, self.n_start = n_latent, n_start
+        self.max_components, self.n_fixed = max_components, n_fixed
         self.heavy_tails, self.n_restarts, self.seed = heavy_tails, n_restarts, seed
-        self.state = MixtureState(FullCovariance(n_latent), StickBreaking(concentration))
+        self.state = MixtureState(FullCovariance(n_latent), law)
 
     @property
     def n_components(self) -> int:
@@ -121,9 +133,29 @@ class InfiniteMixtureModule(LatentMixtureModule):
         size = None if x is None else self.likelihood.size(x)
         return self.likelihood.distribution(self.decoder(z), size)
 
+    def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
+        """Terms for rows x (N, D) decoded from codes of their views; in the warm-up, of x.
+
+        Any q(z | view) gives a lower bound of log p(x). The warm-up also has `closeness`.
+        """
+        noise = self.draw_noise(len(x), generator)
+        if view is None:
+            return self.elbo(x, noise)
+        if self.n_components > 0:
+            return self._terms(x, self.encode(view), noise)
+        both = self.encode(torch.cat([x, view]))
+        mean, near = Balance.apply(both.mean)  # type: ignore[no-untyped-call]
+        near, near_view = near.tensor_split(2)
+        scale = both.stddev[: len(x)]
+        qz = Independent(Normal(mean[: len(x)], scale, validate_args=False), 1)
+        return replace(self._terms(x, qz, noise), closeness=closeness(near, near_view))
+
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
         """Named terms for rows x (N, D) and noise (N, L) or (1, L)."""
-        qz = self.encode(x)
+        return self._terms(x, self.encode(x), noise)
+
+    def _terms(self, x: Tensor, qz: Distribution, noise: Tensor) -> ElboTerms:
+        """Named terms for rows x (N, D), whose codes are from q(z)."""
         z = qz.mean + qz.stddev * noise  # (N, L)
         reconstruction = self.decode(z, x).log_prob(x)  # (N,)
         entropy = qz.entropy()  # (N,)
@@ -186,26 +218,35 @@ class InfiniteMixtureModule(LatentMixtureModule):
         blocks = [Block(part[:, 0], part[:, 1]) for part in torch.split(codes, 4096)]
         caution = self.CAUTION if self.training else 1.0
         if self.n_components == 0:
-            fit = fit_mixture(
-                self.state.family,
-                blocks,
-                rows.n_rows,
-                n_components=self.max_components,
-                max_components=None,  # codes that still move would be split into splinters
-                law=self.state.law,
-                n_restarts=self.n_restarts,
-                max_sweeps=self.SWEEPS,
-                tol=self.TOLERANCE,
-                seed=self.seed,
-                heavy_tails=self.heavy_tails,
-                caution=caution,
-            )
+            fit = self._start(blocks, rows.n_rows)
         else:
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
+        if self.n_fixed is None:
             settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE, caution=caution)
+        else:
+            fit.mixture = coarsen(fit.mixture, caution)
+            improve(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE)
         # What is trained no more answers to all rows; what moves on does so at what they are worth.
         zeta = fit.mixture.zeta if self.training else 1.0
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
+
+    def _start(self, blocks: list[Block], n_rows: int) -> MixtureFit:
+        """Find clusters among codes that lie still, and make each one component."""
+        fit = fit_mixture(
+            self.state.family,
+            blocks,
+            n_rows,
+            n_components=self.n_start,
+            max_components=self.max_components or n_rows,
+            law=self.state.law,
+            n_restarts=self.n_restarts,
+            max_sweeps=self.SWEEPS,
+            tol=self.TOLERANCE,
+            seed=self.seed,
+            heavy_tails=self.heavy_tails,
+        )
+        join_parts(fit, sample_rows(blocks, n_rows, self.seed), self.n_fixed, self.seed)
+        return fit
 
     def _moments(self, x: Tensor) -> Tensor:
         """Mean and variance of q(z | x), (N, 2, L)."""

@@ -5,16 +5,20 @@ from infimix.training.loop import TrainConfig, fit
 from infimix.training.progress import Progress
 from infimix.training.rows import Rows, rows_on
 from infimix.training.state import TrainState, write_history
+from infimix.training.views import Views, nearest, warp_of
 
 __all__ = [
     "Progress",
     "Rows",
     "TrainConfig",
     "TrainState",
+    "Views",
     "fit",
     "load_tensors",
+    "nearest",
     "rows_on",
     "save_tensors",
+    "warp_of",
     "write_atomically",
     "write_history",
 ]

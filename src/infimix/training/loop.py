@@ -21,6 +21,7 @@ from infimix.errors import DivergedError
 from infimix.models import ElboTerms, LatentMixtureModule, Pass
 from infimix.training.rows import Rows
 from infimix.training.state import TrainState, write_history
+from infimix.training.views import Views
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def fit(
     run_dir: Path | None = None,
     resume: bool = False,
     run: dict[str, Any] | None = None,
+    views: Views | None = None,
     follow: Follower = dict,
     watch: Watcher = lambda record: None,
 ) -> TrainState:
@@ -102,6 +104,8 @@ def fit(
     run : dict, optional
         What tells this run from another (parameters, shape of the data); a run is only resumed
         if it was the same.
+    views : Views, optional
+        What is encoded in place of the rows that train.
     follow : callable
         Gives numbers by name after an epoch, the module as it then is; its record keeps them.
     watch : callable
@@ -128,7 +132,7 @@ def fit(
             module.train()
             if config.kl_weight(state.epoch) > 0:
                 module.start_epoch(train_pass)
-            record = _epoch(state, rows, train, config)
+            record = _epoch(state, rows, train, views, config)
             record |= _validate(state, valid, config) | follow()
             state.end_epoch(record, is_candidate=config.kl_weight(state.epoch) == 1)
             watch(record)
@@ -144,17 +148,22 @@ def fit(
     return state
 
 
-def _epoch(state: TrainState, rows: Rows, train: Tensor, config: TrainConfig) -> dict[str, Any]:
+def _epoch(
+    state: TrainState, rows: Rows, train: Tensor, views: Views | None, config: TrainConfig
+) -> dict[str, Any]:
     """Every training row once; the record of the epoch."""
     module, start = state.module, time.perf_counter()
     kl_weight = config.kl_weight(state.epoch)
     order = torch.randperm(len(train), generator=state.order)
-    batches = torch.split(train[order], config.batch_size)
+    batches = torch.split(order, config.batch_size)
     sums: dict[str, Tensor] = {}
-    for step, index in enumerate(batches):
-        x = rows.take(index)
-        terms = module.objective(x, state.noise)
+    for step, position in enumerate(batches):
+        x = rows.take(train[position])
+        view = None if views is None else views.draw(position, state.order)
+        terms = module.objective(x, state.noise, view)
         loss = -terms.weighted(kl_weight).mean()
+        if terms.closeness is not None:
+            loss = loss - terms.closeness.mean()
         if not torch.isfinite(loss):
             raise _diverged(state, config, terms, f"batch {step}")
         for group in state.optimizer.param_groups:

@@ -1,0 +1,100 @@
+"""Neighbours against a search by hand; images that are moved; what is drawn."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from infimix.training import Views, nearest, rows_on, warp_of
+from infimix.training.rows import HeldRows
+from infimix.training.views import Neighbours
+
+
+def found(x: np.ndarray, train: Tensor, k: int, seed: int = 0) -> Neighbours:
+    near = nearest(HeldRows(torch.from_numpy(x)), train, lambda block: block, k, seed)
+    assert near is not None
+    return near
+
+
+def by_hand(x: np.ndarray, k: int) -> list[list[int]]:
+    """Mutual neighbours of each row by distance, else its nearest."""
+    distance = np.linalg.norm(x[:, None] - x, axis=2)
+    np.fill_diagonal(distance, np.inf)
+    order = np.argsort(distance, axis=1)[:, :k].tolist()
+    mutual = [[j for j in order[i] if i in order[j]] for i in range(len(x))]
+    return [mine or [order[i][0]] for i, mine in enumerate(mutual)]
+
+
+@pytest.mark.parametrize("n_features", [3, 80], ids=["as they are", "by components"])
+def test_neighbours_by_hand(n_features: int) -> None:
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(130, 3))
+    x = (low @ rng.normal(size=(3, n_features))).astype(np.float32)  # 80 columns, 3 dimensions
+    train = torch.arange(0, 130, 2)
+    near = found(x, train, 6)
+    expected = by_hand(x[train.numpy()].astype(float), 6)
+    for i, mine in enumerate(expected):
+        assert near.position[i, : near.count[i]].tolist() == mine
+
+
+def test_rows_that_are_the_same_are_neighbours_but_not_of_themselves() -> None:
+    x = np.zeros((9, 4), np.float32)
+    near = found(x, torch.arange(9), 3)
+    assert (near.position != torch.arange(9)[:, None]).all()
+    assert ((near.count >= 1) & (near.count <= 3)).all()
+
+
+def test_fewer_rows_than_neighbours() -> None:
+    x = np.arange(4, dtype=np.float32)[:, None]
+    near = found(x, torch.arange(4), 15)
+    assert near.position.shape == (4, 3)
+    assert near.count.tolist() == [3, 3, 3, 3]
+    one = nearest(HeldRows(torch.from_numpy(x)), torch.tensor([2]), lambda block: block, 15, 0)
+    assert one is None
+
+
+def test_where_pairs_are_too_many_some_rows_are_neighbours_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infimix.training.views.DISTANCES", 0)
+    monkeypatch.setattr("infimix.training.views.LEAST_REFERENCES", 40)
+    x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    near = found(x, torch.arange(200), 5)
+    assert len(np.unique(near.position)) == 40
+    assert (near.position != torch.arange(200)[:, None]).all()
+
+
+def test_draws_are_of_the_neighbours_all_alike() -> None:
+    x = np.arange(50, dtype=np.float32)[:, None]
+    rows = rows_on(x, np.zeros(1), np.ones(1), torch.device("cpu"))
+    train = torch.arange(10, 50)
+    near = Neighbours(torch.tensor([[1, 2, 3]]).expand(40, 3), torch.full((40,), 2))
+    views = Views(rows, train, near, None)
+    drawn = views.draw(torch.zeros(4000, dtype=torch.long), torch.Generator().manual_seed(0))
+    values, counts = drawn.unique(return_counts=True)
+    assert values.tolist() == [11, 12]
+    assert abs(int(counts[0]) - 2000) < 150
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (12, 20, 3)])
+def test_images_move_a_little(shape: tuple[int, ...]) -> None:
+    height, width = shape[:2]
+    image = np.zeros((height, width, *shape[2:]), np.float32)
+    image[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] = 1
+    x = torch.from_numpy(image.reshape(1, -1)).expand(300, -1)
+    moved = warp_of(shape)(x, torch.Generator().manual_seed(0))
+    assert moved.shape == x.shape
+    assert ((moved >= 0) & (moved <= 1)).all()
+    mass = moved.reshape(300, height, width, -1).numpy()
+    along = [mass.sum((2, 3)), mass.sum((1, 3))]  # over columns, over rows
+    for share, n in zip(along, (height, width), strict=True):
+        centre = share @ np.arange(n) / share.sum(1) - (n - 1) / 2
+        assert abs(centre.mean()) < 0.15  # no direction is favoured
+        assert 0.02 * n < centre.std() < 0.06 * n  # uniform up to 7 % of the side: 4 %
+    if len(shape) == 3:  # channels move together
+        np.testing.assert_allclose(mass[..., 0], mass[..., 2], atol=1e-6)
+
+
+def test_a_border_goes_on_where_an_image_leaves() -> None:
+    moved = warp_of((8, 8))(torch.full((20, 64), 0.3), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(moved, torch.full((20, 64), 0.3))
