@@ -19,13 +19,14 @@ from infimix.estimators.base import MixtureEstimator
 from infimix.estimators.deep import DeepEstimator
 from infimix.estimators.dp_mixture import DPGaussianMixture
 from infimix.estimators.gaussian import GaussianVAE
+from infimix.estimators.plotting import ComponentPlots
 from infimix.training import write_atomically
 
 ARRAYS = ("means", "covariances", "weights")
 
 
 @final
-class TwoStage(MixtureEstimator):
+class TwoStage(ComponentPlots, MixtureEstimator):
     """Autoencoder, then a clusterer of its codes.
 
     What a pipeline of the two does not do: rows are sampled through the decoder from each cluster,
@@ -233,6 +234,10 @@ class TwoStage(MixtureEstimator):
         """Fitted autoencoder, thawed."""
         vae: DeepEstimator = getattr(self.autoencoder_, "estimator", self.autoencoder_)
         return vae
+
+    @property
+    def _image_shape(self) -> tuple[int, ...] | None:
+        return getattr(self._vae, "image_shape", None)
 
     @property
     def _n_features_out(self) -> int:

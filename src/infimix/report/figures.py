@@ -1,48 +1,25 @@
-"""Interactive figures of a report, as plotly JSON; their colours of ink and paper are set by CSS.
-
-A component is told apart by its colour, of which there are 24; by its shape, which changes with
-every seventh component, so that colours of one shape stay apart in the common forms of colour
-blindness; and by its number, which is written on the map.
-"""
+"""Interactive figures of a report, as plotly JSON; their colours of ink and paper are set by CSS."""
 
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import dendrogram
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
-# First Okabe and Ito's palette, its yellow and black left out: they vanish on white or on black
-# paper, and so do seven and more colours of each of plotly's palettes of 24. The others were
-# searched: far from all before them, those of one line also to colour-blind eyes.
-COLOURS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5F5F5F"),
-    *("#4400FF", "#00CC00", "#FF44EE", "#FF0066", "#882288", "#446600", "#8800CC"),
-    *("#0066EE", "#CC8866", "#CC88FF", "#FF0000", "#AA2222", "#FF44AA", "#AA2266"),
-    *("#886600", "#AAAA66", "#AAAAFF"),
+from infimix.plots import (
+    COLOURS,
+    SHALLOWEST,
+    component_style,
+    drawn_rows,
+    project,
+    tree_of,
 )
-COLOURS_OF_A_SHAPE = 7
-SYMBOLS = {  # plotly's name -> points of the same shape as an SVG path in a box of 16 by 16
-    "circle": "M8 2a6 6 0 1 0 0 12a6 6 0 1 0 0-12z",
-    "square": "M2.5 2.5h11v11h-11z",
-    "diamond": "M8 1l7 7l-7 7l-7-7z",
-    "triangle-up": "M8 1.5l7 12.5h-14z",
-    "cross": "M5.5 1.5h5v4h4v5h-4v4h-5v-4h-4v-5h4z",
-    "triangle-down": "M8 14.5l7-12.5h-14z",
-    "x": "M4.5 1.5L8 5l3.5-3.5l3 3L11 8l3.5 3.5l-3 3L8 11l-3.5 3.5l-3-3L5 8L1.5 4.5z",
-    "pentagon": "M8 1l7 5.1l-2.7 8.2h-8.6l-2.7-8.2z",
-}
+
 TRAIN_COLOUR, VALID_COLOUR = COLOURS[0], COLOURS[5]
 
-MAX_POINTS = 2000  # on the latent map
-SHALLOWEST = 0.05  # nats, on the tree; shallower valleys are drawn so
 MAX_LABELS = 30  # with colours of their own
-MIN_TSNE_POINTS = 10
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -66,20 +43,6 @@ class Plot:
     alt: str
     json: str
     tall: bool = False
-
-
-class Projection(NamedTuple):
-    """Points on paper, and how they came there."""
-
-    xy: NDArray  # (M, 2)
-    method: str
-    note: str
-
-
-def component_style(k: int) -> tuple[str, str]:
-    """Colour and symbol of component k; 168 components have different pairs."""
-    symbols = tuple(SYMBOLS)
-    return COLOURS[k % len(COLOURS)], symbols[k // COLOURS_OF_A_SHAPE % len(symbols)]
 
 
 def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
@@ -193,23 +156,17 @@ def tree_plot(merge_path: list[list[float]], component_of_part: list[int]) -> Pl
     if not merge_path:
         return None
     n_parts = len(component_of_part)
-    cluster, size, tree = list(range(n_parts)), [1] * n_parts, []
-    for _, parent, child, depth in merge_path:  # as scipy numbers the clusters of a linkage
-        i, j = int(parent), int(child)
-        size[i] += size[j]
-        tree.append([cluster[i], cluster[j], max(depth, SHALLOWEST), size[i]])
-        cluster[i] = n_parts + len(tree) - 1
-    drawn = dendrogram(np.array(tree), no_plot=True)
+    tree = tree_of(merge_path, n_parts)
     figure = go.Figure()
-    for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+    for x, y in zip(tree.x.tolist(), tree.y.tolist(), strict=True):
         figure.add_scatter(
             x=x,
-            y=np.maximum(y, SHALLOWEST / 2).tolist(),
+            y=y,
             mode="lines",
             line={"color": "#8A8A8A", "width": 2},
             hovertemplate=f"valley of {y[1]:.3g} nats<extra></extra>",
         )
-    leaves = [component_of_part[part] for part in drawn["leaves"]]
+    leaves = [component_of_part[part] for part in tree.leaves]
     x = [5 + 10 * i for i in range(n_parts)]  # where scipy puts them
     styles = [component_style(k) for k in leaves]
     figure.add_scatter(
@@ -217,7 +174,7 @@ def tree_plot(merge_path: list[list[float]], component_of_part: list[int]) -> Pl
         y=[SHALLOWEST / 2] * n_parts,
         mode="markers",
         marker={"size": 9, "color": [s[0] for s in styles], "symbol": [s[1] for s in styles]},
-        customdata=list(zip(drawn["leaves"], leaves, strict=True)),
+        customdata=list(zip(tree.leaves, leaves, strict=True)),
         hovertemplate="part %{customdata[0]}<br>component %{customdata[1]}<extra></extra>",
     )
     n_components = 1 + max(component_of_part)
@@ -241,11 +198,7 @@ def latent_map(summary: dict[str, NDArray], n_rows: int, *, finds_clusters: bool
 
     Of a model that finds no clusters one trace for each label, if there are labels and few of them.
     """
-    n_kept = len(summary["row"])
-    shown = np.arange(n_kept)
-    if n_kept > MAX_POINTS:
-        generator = np.random.default_rng(SEED)
-        shown = np.sort(generator.choice(n_kept, size=MAX_POINTS, replace=False))
+    shown = drawn_rows(len(summary["row"]))
     projection = project(summary["embedding"][shown])
     component, row = summary["component"][shown], summary["row"][shown]
     confidence = summary["confidence"][shown]
@@ -302,30 +255,6 @@ def latent_map(summary: dict[str, NDArray], n_rows: int, *, finds_clusters: bool
         caption += "Hover for the row (counted from 0)."
     alt += f" ({projection.method})."
     return Plot("map", "Latent map", caption, alt, figure.to_json(), tall=True)
-
-
-def project(embedding: NDArray) -> Projection:
-    """Latent means (M, L) as points (M, 2) and the name of the method.
-
-    Up to two dimensions are shown as they are. Otherwise t-SNE is used, or principal components
-    where there are fewer than 10 points or all points are one.
-    """
-    embedding = embedding.astype(np.float64)
-    n_points, n_latent = embedding.shape
-    if n_latent == 1:
-        height = np.random.default_rng(SEED).uniform(size=n_points)
-        note = "The height of a point is random: the latent space has one dimension. "
-        return Projection(np.column_stack([embedding[:, 0], height]), "Direct view", note)
-    if n_latent == 2:
-        return Projection(embedding, "Direct view", "The latent space has two dimensions. ")
-    if np.ptp(embedding, axis=0).max(initial=0.0) == 0.0:
-        return Projection(embedding[:, :2], "Direct view", "All points lie in the same place. ")
-    if n_points < MIN_TSNE_POINTS:
-        return Projection(PCA(n_components=2).fit_transform(embedding), "Principal components", "")
-    perplexity = min(30.0, (n_points - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED)
-    note = "Neighbours are faithful, distances between far groups are not. "
-    return Projection(tsne.fit_transform(embedding), "t-SNE", note)
 
 
 def _few_labels(summary: dict[str, NDArray], shown: NDArray) -> NDArray:

@@ -14,11 +14,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
+from infimix.plots import SYMBOLS, component_style
 from infimix.report.features import FeatureEffects, feature_effects
 from infimix.report.figures import (
-    SYMBOLS,
     bound_plots,
-    component_style,
     components_plot,
     latent_map,
     sizes_plot,
