@@ -90,7 +90,13 @@ class TwoStage(ComponentPlots, MixtureEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_valid: Any = None,
+        tensorboard_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Learn the embedding, then the clusters.
 
         Parameters
@@ -99,6 +105,8 @@ class TwoStage(ComponentPlots, MixtureEstimator):
         y : ignored
         X_valid : like X, optional
             Says when the autoencoder stops.
+        tensorboard_dir : path, optional
+            Of the autoencoder; see `InfiniteMixtureVAE.fit`.
 
         Returns
         -------
@@ -114,8 +122,8 @@ class TwoStage(ComponentPlots, MixtureEstimator):
         first = GaussianVAE(10) if self.autoencoder is None else self.autoencoder
         second = DPGaussianMixture() if self.clusterer is None else self.clusterer
         self.autoencoder_, self.clusterer_ = self._own(first), self._own(second)
-        options = {} if X_valid is None else {"X_valid": X_valid}
-        self.autoencoder_.fit(X, y, **options)
+        options = {"X_valid": X_valid, "tensorboard_dir": tensorboard_dir}
+        self.autoencoder_.fit(X, y, **{k: v for k, v in options.items() if v is not None})
         z = np.asarray(self.autoencoder_.transform(X))
         self.clusterer_.fit(z)
         self.labels_ = np.asarray(self.clusterer_.predict(z)).astype(np.int64)

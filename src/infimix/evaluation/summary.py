@@ -7,6 +7,7 @@ memory maps are read only where they are looked at and sparse rows stay sparse.
 import io
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def summarise(
     seed. ``component_mean`` is the decoded mean embedding of the component's drawn rows if the
     estimator has ``inverse_transform``, otherwise the mean of those rows; for a component none of
     whose rows was drawn it is the mean of its samples. ``feature_scale`` is the standard deviation
-    of each feature over the drawn rows.
+    of each feature over the drawn rows. ``checksum`` tells whether two runs are of the same rows.
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -148,6 +149,7 @@ def _metrics(
         "estimator": type(estimator).__name__,
         "n_rows": n_rows,
         "n_features": n_features,
+        "checksum": _checksum(dataset.X),
         "n_components": int(estimator.n_components_),
         "finds_clusters": finds_clusters,
         "weights": [float(weight) for weight in estimator.weights_],
@@ -234,6 +236,15 @@ def _look_at(estimator: Any, X: Any, row: NDArray, component: NDArray) -> _Subse
         mean_x=total / np.maximum(n, 1)[:, None],
         scale=np.sqrt(scaler.var_),
     )
+
+
+def _checksum(X: Any) -> str:
+    """CRC-32 of the rows in their order, whatever type of number or file held them."""
+    found = 0
+    for start in range(0, X.shape[0], BLOCK_ROWS):
+        block = np.ascontiguousarray(_dense(X[start : start + BLOCK_ROWS]), dtype=np.float32)
+        found = zlib.crc32(block.tobytes(), found)
+    return f"{found:08x}"
 
 
 def _one_hot(component: NDArray, n_components: int) -> NDArray:

@@ -1,4 +1,4 @@
-"""Interactive figures of a report, as plotly JSON; their colours of ink and paper are set by CSS."""
+"""Interactive figures of a report, as plotly JSON; colours of ink and paper are set by CSS."""
 
 from dataclasses import dataclass
 from html import escape

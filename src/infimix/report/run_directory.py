@@ -24,6 +24,7 @@ RUN_FILES = (
     "summary.npz",
     "report.html",
     "checkpoints",
+    "tensorboard",
     "autoencoder",  # these of two stages
     "clusterer",
     "clusterer.skops",

@@ -5,10 +5,12 @@ from infimix.training.loop import TrainConfig, fit
 from infimix.training.progress import Progress
 from infimix.training.rows import Rows, rows_on
 from infimix.training.state import TrainState, write_history
+from infimix.training.tensorboard import TensorBoard
 
 __all__ = [
     "Progress",
     "Rows",
+    "TensorBoard",
     "TrainConfig",
     "TrainState",
     "fit",
