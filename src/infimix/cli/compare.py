@@ -68,10 +68,13 @@ def _print_comparison(console: Console, comparison: "Comparison") -> None:
                 agreement.add_row(str(n), *(f"{a:.3f} / {b:.3f}" for a, b in pairs))
             console.print(agreement)
     numbers = (f"run {n}" for n in range(1, len(comparison.runs) + 1))
-    settings = Table("setting", *numbers, title="Settings that differ")
+    settings = Table(title="Settings that differ")
+    settings.add_column("setting", no_wrap=True)
+    for number in numbers:
+        settings.add_column(number, overflow="fold")
     for name, texts in comparison.settings:
         settings.add_row(name, *texts)
     if comparison.settings:
         console.print(settings)
     else:
-        console.print("The runs have the same settings.")
+        console.print("No setting differs.")

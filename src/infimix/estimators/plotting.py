@@ -200,9 +200,7 @@ class ComponentPlots:
             ax = new_axes(ax, 1 + 0.55 * (n_samples + 1), 1 + 0.55 * K)
             images = np.concatenate([mean[:, None], rows[:, :n_samples]], 1)
             draw_images(ax, images, shape, images.min(), images.max())
-            ax.set_title(
-                f"Mean (left) and {n_samples} sample{'s' * (n_samples > 1)} of each component"
-            )
+            ax.set_title("Mean (left) and samples of each component")
         names = [f"{k} ({share:.1%})" for k, share in enumerate(self.weights_)]
         ax.set_yticks(ax.get_yticks() if shape else range(K), labels=names)
         ax.set_ylabel("component (weight)")

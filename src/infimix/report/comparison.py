@@ -74,7 +74,8 @@ class Comparison:
     groups : list of Group
         Runs of different groups have different rows.
     settings : list of (str, list of str)
-        Each setting that differs, and its value in every run.
+        Each setting in which two runs differ, and its value in every run, "–" for a model that has
+        no such setting.
     left_out : list of str
         A sentence for each path that is no finished run.
     """
@@ -240,10 +241,10 @@ def _stage_config(run: RunDirectory, stage: str) -> dict[str, Any]:
 
 
 def _settings(runs: list[RunDirectory]) -> list[tuple[str, list[str]]]:
-    """Settings that differ, with their text for every run."""
+    """Settings in which two runs that have them differ, with their text for every run."""
     found = [_flat(run) for run in runs]
     rows = [(name, [each.get(name, NOTHING) for each in found]) for name in _names(found)]
-    return [(name, texts) for name, texts in rows if len(set(texts)) > 1]
+    return [(name, texts) for name, texts in rows if len({*texts} - {NOTHING}) > 1]
 
 
 def _flat(run: RunDirectory) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, one changing line in a notebook, else one an epoch."""
+"""Progress of long work: a bar in a terminal, a changing line in a notebook, else one an epoch."""
 
 from __future__ import annotations
 
