@@ -1,47 +1,16 @@
 import json
-from itertools import combinations
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 
+from infimix.plots import component_style
 from infimix.report.figures import (
-    COLOURS,
     bound_plots,
-    component_style,
     components_plot,
     latent_map,
-    project,
     sizes_plot,
     tree_plot,
 )
-
-# Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
-COLOUR_BLINDNESS = {
-    "none": np.eye(3),
-    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
-    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
-}
-
-
-def linear_rgb(colour):
-    value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def lab(rgb):
-    """CIE L*a*b* under D65, in which distances are about as large as they look."""
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    f = np.cbrt(to_xyz @ np.clip(rgb, 0, 1) / [0.9505, 1.0, 1.089])
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-def contrast(colour, paper):
-    light = np.array([0.2126, 0.7152, 0.0722])
-    low, high = sorted([light @ linear_rgb(colour), light @ linear_rgb(paper)])
-    return (high + 0.05) / (low + 0.05)
-
 
 def summary_of(n_rows, n_latent=3, n_components=2):
     generator = np.random.default_rng(0)
@@ -53,80 +22,12 @@ def summary_of(n_rows, n_latent=3, n_components=2):
     }
 
 
-def nearest(colours, kind="none"):
-    """Distance of the two colours that look most alike."""
-    seen = [lab(COLOUR_BLINDNESS[kind] @ linear_rgb(colour)) for colour in colours]
-    return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
-
-
-def test_24_components_have_colours_that_look_different():
-    colours = [component_style(k)[0] for k in range(24)]
-    assert nearest(colours) > 20  # the three palettes of 24 and more in plotly: 24 to 26
-
-
-@pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
-def test_colours_of_one_shape_stay_apart_for_colour_blind_eyes(kind):
-    styles = [component_style(k) for k in range(28)]
-    for shape in {symbol for _, symbol in styles}:
-        colours = [colour for colour, symbol in styles if symbol == shape]
-        assert len(colours) == 7
-        assert nearest(colours, kind) > 15
-
-
-@pytest.mark.parametrize("paper", ["#ffffff", "#1c2024"])
-def test_colours_can_be_seen_on_light_and_dark_paper(paper):
-    assert min(contrast(colour, paper) for colour in COLOURS) > 2
-
-
-def test_more_than_a_hundred_components_look_different():
-    assert len({component_style(k) for k in range(168)}) == 168
-    assert component_style(0) == component_style(168)
-
-
 @pytest.mark.parametrize(("n_components", "is_said"), [(8, True), (16, False)])
 def test_components_merged_after_the_last_epoch_are_told(n_components, is_said):
     history = [{"epoch": e, "phase": "joint", "n_components": K} for e, K in enumerate((30, 16))]
     plot = components_plot(history, n_components)
     assert (f"16 → {n_components} components" in plot.caption) == is_said
     assert (f"ends with {n_components}" in plot.alt) == is_said
-
-
-def test_up_to_two_dimensions_are_shown_as_they_are():
-    embedding = np.random.default_rng(0).normal(size=(20, 2))
-    assert np.array_equal(project(embedding).xy, embedding)
-    one = project(embedding[:, :1])
-    assert np.array_equal(one.xy[:, 0], embedding[:, 0])
-    assert "height of a point is random" in one.note
-
-
-def test_few_points_are_shown_by_principal_components():
-    embedding = np.random.default_rng(0).normal(size=(9, 5))
-    projection = project(embedding)
-    expected = PCA(2).fit_transform(embedding)
-    assert projection.method == "Principal components"
-    np.testing.assert_allclose(np.abs(projection.xy), np.abs(expected), atol=1e-9)
-
-
-def test_tsne_keeps_groups_apart_and_repeats():
-    generator = np.random.default_rng(0)
-    group = np.repeat([0, 1], 20)
-    embedding = generator.normal(size=(40, 5)) + 30 * group[:, None]
-    projection = project(embedding)
-    assert projection.method == "t-SNE"
-    centres = [projection.xy[group == k].mean(axis=0) for k in (0, 1)]
-    nearest = np.linalg.norm(projection.xy[:, None] - centres, axis=-1).argmin(axis=1)
-    assert np.array_equal(nearest, group)
-    assert np.array_equal(projection.xy, project(embedding).xy)
-
-
-@pytest.mark.parametrize("shape", [(1, 5), (2, 5), (10, 3), (30, 4), (30, 1), (30, 2)])
-@pytest.mark.parametrize("is_constant", [True, False])
-def test_any_embedding_can_be_shown(shape, is_constant):
-    generator = np.random.default_rng(0)
-    embedding = np.full(shape, 0.3) if is_constant else generator.normal(size=shape)
-    projection = project(embedding.astype(np.float32))
-    assert projection.xy.shape == (shape[0], 2)
-    assert np.isfinite(projection.xy).all()
 
 
 def test_map_says_how_many_rows_it_shows():
