@@ -12,6 +12,7 @@ from infimix.report.figures import (
     tree_plot,
 )
 
+
 def summary_of(n_rows, n_latent=3, n_components=2):
     generator = np.random.default_rng(0)
     return {

@@ -230,7 +230,9 @@ def _likelihood(run: RunDirectory) -> str:
 def _bound_kind(run: RunDirectory) -> str:
     """What a bound is a bound of."""
     likelihood = _likelihood(run)
-    return "a density" if likelihood in DENSITIES else f"a {likelihood.replace('_', ' ')} likelihood"
+    return (
+        "a density" if likelihood in DENSITIES else f"a {likelihood.replace('_', ' ')} likelihood"
+    )
 
 
 def _stage_config(run: RunDirectory, stage: str) -> dict[str, Any]:
