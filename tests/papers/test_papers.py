@@ -228,7 +228,7 @@ def test_figures_of_paper_2(tmp_path: Path, name: str) -> None:
         assert shown[0] == [-record["valid_bound"] for record in history]
         assert shown[2] == [record["NMI"] for record in history]
         moves = abs(history[1]["NMI"] - history[0]["NMI"])
-        legend = figure.axes[0].get_legend().get_texts()[0].get_text()
+        legend = figure.legends[0].get_texts()[0].get_text()
         assert legend == f"AlternatingDPVAE, L = 64, soft: NMI moves {moves:.3f}"
 
 

@@ -35,7 +35,7 @@ def curves(estimators: list[Any], split: Split) -> Figure:
         for ax, measure in zip(axes[1:], ("ACC", "NMI"), strict=True):
             draw_curve(ax, epochs, [record[measure] for record in records], name, i)
     axes[-1].set_xlabel("epoch")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
