@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from infimix.data import Dataset
+from infimix.data import Dataset, detect_kind, summarise_columns
 from infimix.evaluation.pictures import tiles_for
 from infimix.evaluation.tree import Node, nodes_of
 from infimix.mixture import depths_between, join_path
@@ -297,14 +297,20 @@ def _pictures(
 
 
 def _top_features(X: Any, row: NDArray, seen: _Seen) -> dict[str, NDArray]:
-    """Of each row the features (M, T) that differ most from the mean, their values and effects."""
+    """Of each row the features (M, T) that differ most from the mean, their values and effects.
+
+    Of counts the order takes one count for noise, else every gene that is rare would come first
+    where it was seen once.
+    """
+    is_counts = detect_kind(summarise_columns(X[row])).name == "counts"
     scale = np.where(seen.scale > 0, seen.scale, np.inf)
+    damped = np.hypot(scale, 1.0 if is_counts else 0.0)
     found: list[tuple[NDArray, NDArray, NDArray]] = []
     for i in range(0, len(row), BLOCK_ROWS):
         x = _dense(X[row[i : i + BLOCK_ROWS]]).astype(np.float64)  # (B, D)
-        effect = (x - seen.mean) / scale
-        top = np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :N_TOP]
-        found.append((top, *(np.take_along_axis(a, top, axis=1) for a in (x, effect))))
+        difference = x - seen.mean
+        top = np.argsort(-np.abs(difference / damped), axis=1, kind="stable")[:, :N_TOP]
+        found.append((top, *(np.take_along_axis(a, top, axis=1) for a in (x, difference / scale))))
     top, value, effect = (np.concatenate(part) for part in zip(*found, strict=True))
     return {
         "top_feature": top.astype(np.int64),
