@@ -31,7 +31,7 @@ def test_runs_of_the_same_rows_are_compared(
     printed = capsys.readouterr().out
     assert "on 2 different data sets" in printed
     assert "flowers = same: 150 rows, 2 features" in printed
-    assert "ARI / NMI on 150 rows" in printed
+    assert "ARI / NMI of clusters" in printed
     assert "GMVAE, normal" in printed
     assert "Settings that differ" in printed
     assert f"Comparison: {page}" in printed

@@ -19,7 +19,7 @@ from infimix.estimators import (
     TwoStage,
     load,
 )
-from infimix.plots import component_style
+from infimix.plots import sign_of
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_map_of_more_dimensions_is_a_tsne_in_the_colours_of_the_components(ax,
         str(k): size for k, size in enumerate(sizes)
     }
     assert [to_hex(c.get_facecolor()[0]).upper() for c in ax.collections] == [
-        component_style(k)[0] for k in range(len(sizes))
+        sign_of(k).colour for k in range(len(sizes))
     ]
 
 

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from infimix.plots import (
-    component_style,
     draw_curve,
     draw_images,
     draw_map,
     draw_profiles,
     draw_tree,
     new_axes,
+    sign_of,
 )
 
 
@@ -40,7 +40,7 @@ def test_a_map_has_a_cloud_and_a_name_for_each_group(ax):
     two, seven = ax.collections
     np.testing.assert_array_equal(two.get_offsets(), xy[3:])
     np.testing.assert_array_equal(seven.get_offsets(), xy[:3])
-    assert to_hex(seven.get_facecolor()[0]).upper() == component_style(7)[0]
+    assert to_hex(seven.get_facecolor()[0]).upper() == sign_of(7).colour
     assert len(two.get_paths()[0]) != len(seven.get_paths()[0]), "another shape"
     assert {text.get_text(): text.get_position() for text in ax.texts} == {
         "2": (5.0, 5.0),
@@ -86,7 +86,7 @@ def test_curves_have_the_colours_of_components(ax):
     draw_curve(ax, [4], [5.0], "b", 1, is_dashed=True)
     a, b = ax.lines
     assert a.get_ydata().tolist() == [5.0, 6.0, 7.0]
-    assert (a.get_color(), b.get_color()) == (component_style(0)[0], component_style(1)[0])
+    assert (a.get_color(), b.get_color()) == (sign_of(0).colour, sign_of(1).colour)
     assert (a.get_marker(), b.get_marker(), b.get_linestyle()) == ("", "o", "--")
     assert pixels_of(ax).std() > 0
 
@@ -106,7 +106,7 @@ def test_the_tree_is_cut_into_its_components(ax, component_of_part, cut_between)
     labels = [int(label.get_text()) for label in ax.get_xticklabels()]
     assert sorted(labels) == sorted(component_of_part)
     colours = [to_hex(dot.get_facecolor()[0]).upper() for dot in ax.collections]
-    assert colours == [component_style(k)[0] for k in labels]
+    assert colours == [sign_of(k).colour for k in labels]
 
 
 def test_profiles_are_a_picture_with_a_scale(ax):

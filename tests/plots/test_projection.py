@@ -1,5 +1,3 @@
-"""Codes as points, and joins as a tree."""
-
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA

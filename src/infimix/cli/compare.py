@@ -61,7 +61,7 @@ def _print_comparison(console: Console, comparison: "Comparison") -> None:
             agreement = Table(
                 "run",
                 *map(str, group.clustered),
-                title=f"ARI / NMI on {group.n_shared} rows",
+                title="ARI / NMI of clusters",
             )
             for n, ari, nmi in zip(group.clustered, group.ari, group.nmi, strict=True):
                 pairs = zip(ari, nmi, strict=True)

@@ -14,7 +14,7 @@ from infimix.plots.draw import (
     new_axes,
 )
 from infimix.plots.projection import SHALLOWEST, Projection, drawn_rows, project, tree_of
-from infimix.plots.styles import COLOURS, MARKERS, SYMBOLS, component_style
+from infimix.plots.signs import COLOURS, MARKERS, SYMBOLS, Sign, sign_of
 
 __all__ = [
     "COLOURS",
@@ -22,7 +22,7 @@ __all__ = [
     "SHALLOWEST",
     "SYMBOLS",
     "Projection",
-    "component_style",
+    "Sign",
     "draw_curve",
     "draw_images",
     "draw_map",
@@ -32,5 +32,6 @@ __all__ = [
     "hide_axes",
     "new_axes",
     "project",
+    "sign_of",
     "tree_of",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from infimix.plots.projection import tree_of
-from infimix.plots.styles import MARKERS, component_style
+from infimix.plots.signs import sign_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,9 +49,9 @@ def draw_map(ax: Axes, xy: NDArray, group: NDArray, names: Sequence[object] | No
     groups = np.unique(group)
     for k in groups:
         points = xy[group == k]
-        colour, symbol = component_style(int(k))
+        sign = sign_of(int(k))
         label = str(k if names is None else names[k])
-        style = {"s": 12, "c": colour, "marker": MARKERS[symbol], "linewidths": 0, "alpha": 0.85}
+        style = {"s": 12, "c": sign.colour, "marker": sign.marker, "linewidths": 0, "alpha": 0.85}
         ax.scatter(points[:, 0], points[:, 1], label=label, rasterized=len(xy) > 500, **style)
         if len(groups) > 1:
             x, y = points[np.linalg.norm(points - np.median(points, axis=0), axis=1).argmin()]
@@ -98,7 +98,7 @@ def draw_curve(
     ax: Axes, x: ArrayLike, values: ArrayLike, name: str, i: int, *, is_dashed: bool = False
 ) -> Axes:
     """A curve in the i-th colour; a single value is a point."""
-    line = {"color": component_style(i)[0], "linestyle": "--" if is_dashed else "-"}
+    line = {"color": sign_of(i).colour, "linestyle": "--" if is_dashed else "-"}
     ax.plot(x, values, label=name, marker="o" if np.size(x) == 1 else "", **line)
     return ax
 
@@ -123,8 +123,8 @@ def draw_tree(
     places = 5 + 10 * np.arange(n_parts)
     leaves = [component_of_part[part] for part in tree.leaves]
     for place, k in zip(places, leaves, strict=True):
-        colour, symbol = component_style(k)
-        ax.scatter(place, tree.y.min(), s=50, c=colour, marker=MARKERS[symbol], zorder=2)
+        sign = sign_of(k)
+        ax.scatter(place, tree.y.min(), s=50, c=sign.colour, marker=sign.marker, zorder=2)
     ax.set_yscale("log")
     ax.set_xticks(places, labels=[str(k) for k in leaves])
     ax.set(xlabel="component of each part", ylabel="depth of the valley in nats")

@@ -6,13 +6,14 @@ of the rows that a fit leaves in ``metrics.json``.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+from numpy.typing import NDArray
 
+from infimix.estimators.persistence import load_weights
 from infimix.evaluation import score_clustering
 from infimix.report.run_directory import RunDirectory, read_run_directory
 
@@ -47,8 +48,6 @@ class Group:
         Numbers of the runs that find clusters.
     ari, nmi : list of list of float
         Agreement of the clusters of each two of these; empty for less than two.
-    n_shared : int
-        Rows that the agreement is measured on.
     notes : list of str
         Sentences about what must not be compared.
     """
@@ -59,7 +58,6 @@ class Group:
     clustered: list[int]
     ari: list[list[float]]
     nmi: list[list[float]]
-    n_shared: int
     notes: list[str]
 
 
@@ -111,7 +109,7 @@ def compare(paths: Iterable[str | os.PathLike[str]]) -> Comparison:
     ValueError
         If fewer than two of them are finished runs.
     """
-    runs, left_out, seen = list[RunDirectory](), list[str](), set[Path]()
+    runs, labels, left_out, seen = list[RunDirectory](), list[NDArray](), list[str](), set[Path]()
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(
@@ -121,9 +119,12 @@ def compare(paths: Iterable[str | os.PathLike[str]]) -> Comparison:
             continue
         seen.add(path.resolve())
         try:
-            runs.append(read_run_directory(path))
+            run, of_rows = read_run_directory(path), load_weights(path)["labels"].numpy()
         except (FileNotFoundError, ValueError) as error:
             left_out.append(_why_left_out(path, error))
+        else:
+            runs.append(run)
+            labels.append(of_rows)
     if len(runs) < 2:
         only = f"got one, {runs[0].path}: infimix report shows it" if runs else "got none"
         raise ValueError(
@@ -132,7 +133,7 @@ def compare(paths: Iterable[str | os.PathLike[str]]) -> Comparison:
     same = dict[object, list[int]]()
     for number, run in enumerate(runs, start=1):
         same.setdefault(_rows_of(run), []).append(number)
-    groups = [_group(runs, numbers) for numbers in same.values()]
+    groups = [_group(runs, labels, numbers) for numbers in same.values()]
     return Comparison(runs, groups, _settings(runs), left_out)
 
 
@@ -157,14 +158,13 @@ def _rows_of(run: RunDirectory) -> object:
     return metrics["n_rows"], metrics["n_features"], checksum
 
 
-def _group(runs: Sequence[RunDirectory], numbers: list[int]) -> Group:
-    """Compare runs of the same rows."""
+def _group(runs: list[RunDirectory], labels: list[NDArray], numbers: list[int]) -> Group:
+    """Compare runs of the same rows, whose components are their labels (N,)."""
     mine = [runs[number - 1] for number in numbers]
     names = " = ".join(dict.fromkeys(str(run.metrics["data"]) for run in mine))
     shape = f"{mine[0].metrics['n_rows']:,} rows, {mine[0].metrics['n_features']:,} features"
     clustered = [n for n in numbers if runs[n - 1].metrics.get("finds_clusters", True)]
-    clustered = [n for n in clustered if "row" in runs[n - 1].summary]
-    ari, nmi, n_shared = _agreement([runs[number - 1] for number in clustered])
+    ari, nmi = _agreement([labels[number - 1] for number in clustered])
     notes = []
     if len(mine) > 1 and "checksum" not in mine[0].metrics:
         notes.append(
@@ -179,7 +179,7 @@ def _group(runs: Sequence[RunDirectory], numbers: list[int]) -> Group:
         )
     columns = _columns(mine, is_comparable=len(kinds) == 1)
     title = f"{names}: {shape}"
-    return Group(title, numbers, columns, clustered, ari, nmi, n_shared, notes)
+    return Group(title, numbers, columns, clustered, ari, nmi, notes)
 
 
 def _columns(runs: list[RunDirectory], *, is_comparable: bool) -> list[Column]:
@@ -197,7 +197,7 @@ def _columns(runs: list[RunDirectory], *, is_comparable: bool) -> list[Column]:
         found = [m.get("scores", {}).get(part, {}) for m in all_metrics]
         for key, name in (("nmi", "NMI"), ("accuracy", "ACC"), ("ari", "ARI")):
             columns.append(Column(f"{name}, {part}", [each.get(key) for each in found], True))
-    columns.append(Column("time, s", [m.get("seconds") for m in all_metrics], False))
+    columns.append(Column("time", [m.get("seconds") for m in all_metrics], False))
     return [column for column in columns if any(v is not None for v in column.values)]
 
 
@@ -206,17 +206,13 @@ def _names(dicts: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for each in dicts for key in each))
 
 
-def _agreement(runs: list[RunDirectory]) -> tuple[list[list[float]], list[list[float]], int]:
-    """ARI and NMI of the clusters of each two runs, and how many rows they all keep."""
-    if len(runs) < 2:
-        return [], [], 0
-    shared = runs[0].summary["row"]
-    for run in runs[1:]:
-        shared = np.intersect1d(shared, run.summary["row"])
-    found = [run.summary["component"][np.isin(run.summary["row"], shared)] for run in runs]
-    scores = [[score_clustering(a, b) for b in found] for a in found]
+def _agreement(labels: list[NDArray]) -> tuple[list[list[float]], list[list[float]]]:
+    """ARI and NMI of the clusters of each two runs; empty for less than two."""
+    if len(labels) < 2:
+        return [], []
+    scores = [[score_clustering(a, b) for b in labels] for a in labels]
     ari = [[each.ari for each in row] for row in scores]
-    return ari, [[each.nmi for each in row] for row in scores], len(shared)
+    return ari, [[each.nmi for each in row] for row in scores]
 
 
 def _likelihood(run: RunDirectory) -> str:

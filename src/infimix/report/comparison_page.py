@@ -1,13 +1,13 @@
 """A comparison of runs as one page that loads nothing from anywhere."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from infimix.report.comparison import NOTHING, Column, Comparison
+from infimix.report.formats import duration, score
 from infimix.training import write_atomically
 
 
@@ -28,24 +28,26 @@ def write_comparison(comparison: Comparison, out: str | os.PathLike[str]) -> Pat
     """
     out = Path(out)
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("infimix.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(cell=cell_text, best=best_of, score="{:.3f}".format)
-    source = files("infimix.report").joinpath("comparison.html.j2").read_text(encoding="utf-8")
+    environment.filters.update(cell=cell_text, best=best_of, score=score)
+    template = environment.get_template("comparison.html.j2")
     links = [_link(run.path / "report.html", out) for run in comparison.runs]
-    page = environment.from_string(source).render(comparison=comparison, links=links)
+    page = template.render(comparison=comparison, links=links)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, page.encode())
     return out
 
 
 def cell_text(value: float | None, column: str) -> str:
-    """Number of a column as text: whole, in seconds, or with three decimals."""
+    """Number of a column as text."""
     if value is None:
         return NOTHING
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.1f}" if column.startswith("time") else f"{value:.3f}".replace("-", "−")
+    return duration(value) if column == "time" else score(value)
 
 
 def best_of(column: Column) -> list[int]:

@@ -1,25 +1,24 @@
-"""Interactive figures of a report, as plotly JSON; colours of ink and paper are set by CSS."""
+"""Interactive figures of a report, as plotly JSON; CSS sets their colours of ink and paper."""
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from infimix.plots import (
-    COLOURS,
-    SHALLOWEST,
-    component_style,
-    drawn_rows,
-    project,
-    tree_of,
-)
+from infimix.plots import COLOURS, SHALLOWEST, tree_of
+from infimix.report.calibration import Calibration
+from infimix.report.groups import Group
 
 TRAIN_COLOUR, VALID_COLOUR = COLOURS[0], COLOURS[5]
-
-MAX_LABELS = 30  # with colours of their own
+GREY = "#8A8A8A"
+TERMS = {  # of the bound, in nats per row
+    "reconstruction": "Reconstruction: E log p(x | z)",
+    "entropy": "Entropy of q(z | x)",
+    "log_prior": "Log prior of the codes: E log p(z)",
+    "kl_mixture": "KL of weights and mixture, subtracted",
+    "tightening": "Gain by several draws",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Plot:
         Plain text; ``alt`` says what a person sees who cannot see the figure.
     json : str
         Data and layout for plotly.js.
-    tall : bool
     """
 
     name: str
@@ -42,7 +40,6 @@ class Plot:
     caption: str
     alt: str
     json: str
-    tall: bool = False
 
 
 def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
@@ -132,145 +129,122 @@ def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | 
     return Plot("n-components", "Number of components", caption, alt, figure.to_json())
 
 
-def sizes_plot(sizes: NDArray, weights: NDArray) -> Plot:
-    """Bars of rows in each component, largest first."""
-    order = np.argsort(-sizes, kind="stable")
-    share = sizes / max(sizes.sum(), 1)
+def terms_plot(history: list[dict[str, Any]]) -> Plot | None:
+    """Curves of the terms of the bound on the training rows; None if none were recorded."""
+    entries = [entry for entry in history if entry["phase"] != "warm-up"]
     figure = go.Figure()
-    figure.add_bar(
-        x=[str(k) for k in order],
-        y=sizes[order],
-        marker={"color": [component_style(k)[0] for k in order]},
-        customdata=np.stack([share[order], weights[order]], axis=1).tolist(),
-        hovertemplate="component %{x}<br>%{y} rows (%{customdata[0]:.1%})"
-        "<br>mixture weight %{customdata[1]:.4f}<extra></extra>",
-    )
-    _dress(figure, "component", "rows")
-    figure.update_xaxes(type="category")
-    alt = f"Bars of the rows in {len(sizes)} components, from {sizes.max()} to {sizes.min()} rows."
-    return Plot("sizes", "Component sizes", "Rows in each component.", alt, figure.to_json())
-
-
-def tree_plot(merge_path: list[list[float]], component_of_part: list[int]) -> Plot | None:
-    """Tree by which parts join to components; None where there is one part."""
-    if not merge_path:
+    for i, (key, words) in enumerate(TERMS.items()):
+        drawn = [(e["epoch"], e[key]) for e in entries if e.get(key) is not None]
+        if drawn:
+            epochs, values = zip(*drawn, strict=True)
+            figure.add_scatter(
+                x=epochs,
+                y=values,
+                name=words.partition(":")[0].partition(",")[0],
+                mode="lines+markers" if len(drawn) <= 60 else "lines",
+                line={"color": COLOURS[i], "dash": ("solid", "dot", "dash")[i % 3], "width": 2},
+                marker={"size": 5},
+                hovertemplate=f"epoch %{{x}}<br>{words} %{{y:.4f}}<extra></extra>",
+            )
+    if not figure.data:
         return None
-    n_parts = len(component_of_part)
-    tree = tree_of(merge_path, n_parts)
+    _dress(figure, "epoch", "nats per row")
+    figure.update_layout(showlegend=True)
+    alt = f"Curves of {len(figure.data)} terms of the bound; their last values are in the table."
+    caption = "The bound is the sum of these, but for the KL, which is subtracted."
+    return Plot("terms", "Terms of the bound", caption, alt, figure.to_json())
+
+
+def last_terms(history: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Terms of the bound in words, and their values at the last epoch."""
+    last = history[-1] if history else {}
+    return [(words, last[key]) for key, words in TERMS.items() if last.get(key) is not None]
+
+
+def tree_plot(merge_path: NDArray, groups: list[Group], n_components: int) -> Plot | None:
+    """Tree by which leaves join, to components and further to one; None where there is one leaf.
+
+    The page's script colours the leaves (the last trace, whose `customdata` are their numbers) and
+    draws the cut.
+    """
+    if not len(merge_path):
+        return None
+    n_leaves = len(merge_path) + 1
+    tree = tree_of(merge_path.tolist(), n_leaves)
     figure = go.Figure()
     for x, y in zip(tree.x.tolist(), tree.y.tolist(), strict=True):
         figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
-            line={"color": "#8A8A8A", "width": 2},
+            line={"color": GREY, "width": 2},
             hovertemplate=f"valley of {y[1]:.3g} nats<extra></extra>",
         )
-    leaves = [component_of_part[part] for part in tree.leaves]
-    x = [5 + 10 * i for i in range(n_parts)]  # where scipy puts them
-    styles = [component_style(k) for k in leaves]
+    x = [5 + 10 * i for i in range(n_leaves)]  # where scipy puts them
+    leaves = [groups[leaf] for leaf in tree.leaves]
     figure.add_scatter(
         x=x,
-        y=[SHALLOWEST / 2] * n_parts,
+        y=[SHALLOWEST / 2] * n_leaves,
         mode="markers",
-        marker={"size": 9, "color": [s[0] for s in styles], "symbol": [s[1] for s in styles]},
-        customdata=list(zip(tree.leaves, leaves, strict=True)),
-        hovertemplate="part %{customdata[0]}<br>component %{customdata[1]}<extra></extra>",
+        marker={
+            "size": 11,
+            "color": [leaf.sign.colour for leaf in leaves],
+            "symbol": [leaf.sign.symbol for leaf in leaves],
+        },
+        text=[leaf.name for leaf in leaves],
+        customdata=[leaf.number for leaf in leaves],
+        hovertemplate="%{text}<extra></extra>",
     )
-    n_components = 1 + max(component_of_part)
-    _dress(figure, "component of each part", "depth of the valley in nats")
-    figure.update_xaxes(tickvals=x, ticktext=[str(k) for k in leaves])
+    _dress(figure, "smallest groups", "depth of the valley in nats")
+    figure.update_xaxes(tickvals=x, ticktext=[leaf.name for leaf in leaves])
     figure.update_yaxes(type="log", dtick=1)
-    made = [join[3] for join in merge_path[: n_parts - n_components]]
-    waiting = [join[3] for join in merge_path[n_parts - n_components :]]
-    caption = "Parts that no deep valley of the density lies between are one component. "
+    caption = "The deeper the valley of the density between two groups, the higher they join. "
+    made = [join[3] for join in merge_path[: n_leaves - n_components]]
+    waiting = [join[3] for join in merge_path[n_leaves - n_components :]]
     if made:
-        caption += f"The deepest valley inside a component is {max(made):.3g} nats. "
+        caption += f"The deepest valley inside a group of the fit is {max(made):.3g} nats. "
     if waiting:
         caption += f"The shallowest between two is {min(waiting):.3g} nats. "
-    caption += "Cut the tree elsewhere with cut(n_components)."
-    alt = f"Tree that joins {n_parts} parts to {n_components} components and further, to one."
-    return Plot("tree", "Tree of components", caption, alt, figure.to_json())
+    caption += "The dashed line is the cut of the slider; choose a group by its sign below."
+    alt = f"Tree that joins {n_leaves} groups to {n_components} components of the fit, and to one."
+    return Plot("tree", "Tree of groups", caption, alt, figure.to_json())
 
 
-def latent_map(summary: dict[str, NDArray], n_rows: int, *, finds_clusters: bool = True) -> Plot:
-    """Scatter of the latent means, one trace for each component, its number at its median.
-
-    Of a model that finds no clusters one trace for each label, if there are labels and few of them.
-    """
-    shown = drawn_rows(len(summary["row"]))
-    projection = project(summary["embedding"][shown])
-    component, row = summary["component"][shown], summary["row"][shown]
-    confidence = summary["confidence"][shown]
-    label = _label_texts(summary, shown)
-    group = component
-    if not finds_clusters:
-        group = _few_labels(summary, shown)
-    has_names = finds_clusters or np.ptp(group) > 0
+def calibration_plot(found: Calibration) -> Plot:
+    """Curves of agreement and correctness over confidence, beside the diagonal."""
     figure = go.Figure()
-    for k in np.unique(group):
-        member = np.flatnonzero(group == k)
-        colour, symbol = component_style(k)
-        columns = [row[member].tolist()]
-        template = "row %{customdata[0]}"
-        if finds_clusters:
-            columns.append(np.round(confidence[member], 4).tolist())
-            template += f"<br>component {k}<br>confidence %{{customdata[1]:.3f}}"
-        if label is not None:
-            template += f"<br>label %{{customdata[{len(columns)}]}}"
-            columns.append([label[i] for i in member])
-        name = str(k) if finds_clusters or label is None else label[member[0]]
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": GREY, "dash": "dash"},
+        name="as sure as right",
+        hoverinfo="skip",
+    )
+    x = [each.confidence for each in found.bins]
+    curves = [("neighbours agree", COLOURS[0], "circle", [each.agreement for each in found.bins])]
+    if found.label_error is not None:
+        right = [each.right for each in found.bins]
+        curves.append(("label is the group's", COLOURS[5], "square", right))
+    for name, colour, symbol, y in curves:
         figure.add_scatter(
-            x=projection.xy[member, 0].astype(np.float32),
-            y=projection.xy[member, 1].astype(np.float32),
-            name=f"component {name}" if finds_clusters else name,
-            mode="markers",
-            marker={"color": colour, "symbol": symbol, "size": 6, "opacity": 0.85},
-            customdata=list(zip(*columns, strict=True)),
-            hovertemplate=template + "<extra></extra>",
+            x=x,
+            y=y,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"size": 8, "symbol": symbol},
+            customdata=[each.n_rows for each in found.bins],
+            hovertemplate="%{customdata} rows, sure %{x:.3f}<br>"
+            f"{name} %{{y:.3f}}<extra></extra>",
         )
-        if has_names:
-            x, y = np.median(projection.xy[member], axis=0)
-            figure.add_annotation(x=x, y=y, text=f"<b>{name}</b>", showarrow=False, borderpad=2)
-    _dress(figure, "", "")
-    figure.update_xaxes(showticklabels=False, showgrid=False, showline=False)
-    figure.update_yaxes(showticklabels=False, showgrid=False, showline=False)
-    figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
-    caption = f"{projection.method} of the latent means of "
-    if len(shown) == n_rows:
-        caption += f"all {n_rows:,} rows. "
-    else:
-        caption += (
-            f"{len(shown):,} of {n_rows:,} rows, drawn at random so that the page stays light. "
-        )
-    caption += projection.note
-    alt = f"Scatter plot of {len(shown)} latent means"
-    if finds_clusters:
-        caption += "Hover for row (counted from 0), component and confidence."
-        alt += f" in {len(np.unique(group))} components"
-    elif has_names:
-        caption += "Colours are the labels, which the fit never saw. Hover for row and label."
-        alt += f" in the colours of {len(np.unique(group))} labels"
-    else:
-        caption += "Hover for the row (counted from 0)."
-    alt += f" ({projection.method})."
-    return Plot("map", "Latent map", caption, alt, figure.to_json(), tall=True)
-
-
-def _few_labels(summary: dict[str, NDArray], shown: NDArray) -> NDArray:
-    """Label of each point (M,); 0 for all where there are none, or too many to be told apart."""
-    label = summary["label"][shown] if "label" in summary else np.zeros(len(shown), dtype=int)
-    return label if len(np.unique(label)) <= MAX_LABELS else np.zeros_like(label)
-
-
-def _label_texts(summary: dict[str, NDArray], shown: NDArray) -> list[str] | None:
-    """Label of each point with plotly's mark-up made harmless; None without labels."""
-    if "label" not in summary:
-        return None
-    label = summary["label"][shown]
-    names = summary.get("label_names")
-    texts = [str(y if names is None or y >= len(names) else names[y]) for y in label.tolist()]
-    return [escape(text, quote=False) for text in texts]
+    _dress(figure, "confidence", "share of rows")
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(range=[-0.02, 1.05])
+    caption = "Below the diagonal the fit is surer than what is counted, above it less sure."
+    alt = f"Calibration over {len(found.bins)} bins of confidence; the table has the numbers."
+    return Plot("calibration", "Calibration", caption, alt, figure.to_json())
 
 
 def _dress(figure: go.Figure, x_title: str, y_title: str) -> None:

@@ -1,11 +1,9 @@
-"""Colours and shapes of components look different, also to colour-blind eyes."""
-
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from infimix.plots import COLOURS, MARKERS, component_style
+from infimix.plots import COLOURS, MARKERS, sign_of
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 COLOUR_BLINDNESS = {
@@ -41,15 +39,15 @@ def nearest(colours, kind="none"):
 
 
 def test_24_components_have_colours_that_look_different():
-    colours = [component_style(k)[0] for k in range(24)]
+    colours = [sign_of(k).colour for k in range(24)]
     assert nearest(colours) > 20  # the three palettes of 24 and more in plotly: 24 to 26
 
 
 @pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
 def test_colours_of_one_shape_stay_apart_for_colour_blind_eyes(kind):
-    styles = [component_style(k) for k in range(28)]
-    for shape in {symbol for _, symbol in styles}:
-        colours = [colour for colour, symbol in styles if symbol == shape]
+    signs = [sign_of(k) for k in range(28)]
+    for shape in {sign.symbol for sign in signs}:
+        colours = [sign.colour for sign in signs if sign.symbol == shape]
         assert len(colours) == 7
         assert nearest(colours, kind) > 15
 
@@ -59,11 +57,16 @@ def test_colours_can_be_seen_on_light_and_dark_paper(paper):
     assert min(contrast(colour, paper) for colour in COLOURS) > 2
 
 
+def test_thirty_groups_have_thirty_signs_and_no_shape_has_two_colours_alike():
+    signs = {sign_of(k)[:2] for k in range(30)}
+    assert len(signs) == 30
+
+
 def test_more_than_a_hundred_components_look_different():
-    assert len({component_style(k) for k in range(168)}) == 168
-    assert component_style(0) == component_style(168)
+    assert len({sign_of(k) for k in range(168)}) == 168
+    assert sign_of(0) == sign_of(168)
 
 
 def test_every_shape_has_its_marker_of_matplotlib():
     assert len(set(MARKERS.values())) == len(MARKERS)
-    assert {component_style(k)[1] for k in range(56)} == set(MARKERS)
+    assert {sign_of(k).marker for k in range(56)} == set(MARKERS.values())

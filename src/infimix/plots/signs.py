@@ -1,9 +1,11 @@
-"""Colours and shapes by which components are told apart, in every picture of infimix.
+"""Colours and shapes that tell groups apart.
 
-A component is told apart by its colour, of which there are 24; by its shape, which changes with
-every seventh component, so that colours of one shape stay apart in the common forms of colour
-blindness; and by its number, which is written on maps.
+A group is told apart by its colour, of which there are 24; by its shape, which changes with every
+seventh group, so that colours of one shape stay apart in the common forms of colour blindness; and
+by its name, which is written on the map.
 """
+
+from typing import NamedTuple
 
 # First Okabe and Ito's palette, its yellow and black left out: they vanish on white or on black
 # paper, and so do seven and more colours of each of plotly's palettes of 24. The others were
@@ -28,7 +30,20 @@ SYMBOLS = {  # plotly's name -> points of the same shape as an SVG path in a box
 MARKERS = dict(zip(SYMBOLS, "osD^PvXp", strict=True))  # plotly's name -> matplotlib's
 
 
-def component_style(k: int) -> tuple[str, str]:
-    """Colour and symbol of component k; 168 components have different pairs."""
-    symbols = tuple(SYMBOLS)
-    return COLOURS[k % len(COLOURS)], symbols[k // COLOURS_OF_A_SHAPE % len(symbols)]
+class Sign(NamedTuple):
+    """Colour and shape of a group or label."""
+
+    colour: str
+    symbol: str  # plotly's name
+    path: str  # the same shape as an SVG path
+
+    @property
+    def marker(self) -> str:
+        """The same shape by matplotlib's name."""
+        return MARKERS[self.symbol]
+
+
+def sign_of(k: int) -> Sign:
+    """Sign number k; 168 of them are different pairs of colour and shape."""
+    symbol = tuple(SYMBOLS)[k // COLOURS_OF_A_SHAPE % len(SYMBOLS)]
+    return Sign(COLOURS[k % len(COLOURS)], symbol, SYMBOLS[symbol])
