@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
+from infimix import load
 from infimix.cli import main
 
 
@@ -31,9 +33,12 @@ def test_runs_of_the_same_rows_are_compared(
     printed = capsys.readouterr().out
     assert "on 2 different data sets" in printed
     assert "flowers = same: 150 rows, 2 features" in printed
-    assert "ARI / NMI of clusters" in printed
-    assert "GMVAE, normal" in printed
-    assert "Settings that differ" in printed
+    assert f"run 3: {other_run}, GMVAE, normal" in printed
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
+    assert ["K", "3", "3"] in rows
+    ari = adjusted_rand_score(load(table_run).labels_, load(other_run).labels_)
+    assert next(row[2] for row in rows if row[:1] == ["run 1"]).startswith(f"{ari:.3f} / ")
+    assert ["estimator", "DPGaussianMixture", "InfiniteMixtureVAE", "GMVAE"] in rows
     assert f"Comparison: {page}" in printed
     text = page.read_text(encoding="utf-8")
     assert "flowers = same: 150 rows, 2 features" in text

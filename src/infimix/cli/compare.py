@@ -1,5 +1,6 @@
 """The verb that sets runs side by side: ``compare``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,33 +49,38 @@ def _print_comparison(console: Console, comparison: "Comparison") -> None:
             soft_wrap=True,
         )
     for group in comparison.groups:
-        table = Table("run", "directory", "model, likelihood", title=group.title)
-        for column in group.columns:
-            table.add_column(column.name, justify="right")
-        for i, n in enumerate(group.runs):
-            cells = [cell_text(column.values[i], column.name) for column in group.columns]
-            table.add_row(str(n), str(comparison.runs[n - 1].path), comparison.model(n), *cells)
-        console.print(table)
+        console.print()
+        console.print(group.title, soft_wrap=True)
+        for n in group.runs:
+            path, model = comparison.runs[n - 1].path, comparison.model(n)
+            console.print(f"run {n}: {path}, {model}", soft_wrap=True)
         for note in group.notes:
             console.print(note, soft_wrap=True)
+        numbers = [
+            (column.name, [cell_text(value, column.name) for value in column.values])
+            for column in group.columns
+        ]
+        console.print(_table("", group.runs, numbers))
         if group.ari:
-            agreement = Table(
-                "run",
-                *map(str, group.clustered),
-                title="ARI / NMI of clusters",
-            )
-            for n, ari, nmi in zip(group.clustered, group.ari, group.nmi, strict=True):
-                pairs = zip(ari, nmi, strict=True)
-                agreement.add_row(str(n), *(f"{a:.3f} / {b:.3f}" for a, b in pairs))
-            console.print(agreement)
-    numbers = (f"run {n}" for n in range(1, len(comparison.runs) + 1))
-    settings = Table(title="Settings that differ")
-    settings.add_column("setting", no_wrap=True)
-    for number in numbers:
-        settings.add_column(number, overflow="fold")
-    for name, texts in comparison.settings:
-        settings.add_row(name, *texts)
+            pairs = [
+                (f"run {n}", [f"{a:.3f} / {b:.3f}" for a, b in zip(ari, nmi, strict=True)])
+                for n, ari, nmi in zip(group.clustered, group.ari, group.nmi, strict=True)
+            ]
+            console.print(_table("ARI / NMI", group.clustered, pairs))
+    console.print()
     if comparison.settings:
-        console.print(settings)
+        every = range(1, len(comparison.runs) + 1)
+        console.print(_table("setting that differs", every, comparison.settings))
     else:
         console.print("No setting differs.")
+
+
+def _table(head: str, runs: Iterable[int], rows: Iterable[tuple[str, list[str]]]) -> Table:
+    """A column for each run; where there is little room texts go on below, and none is cut."""
+    table = Table()
+    table.add_column(head, overflow="fold")
+    for n in runs:
+        table.add_column(f"run {n}", justify="right", overflow="fold")
+    for name, texts in rows:
+        table.add_row(name, *texts)
+    return table
