@@ -7,7 +7,7 @@ from pathlib import Path
 from infimix.estimators import DeepEstimator
 from infimix.papers.experiments import Split
 from infimix.papers.pictures import add_grid, add_map, panels
-from infimix.report.figures import project
+from infimix.report.projection import project
 
 GRID = 8  # images a side
 N_POINTS = 2000

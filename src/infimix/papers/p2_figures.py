@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from infimix.papers.experiments import Split
 from infimix.papers.pictures import add_curve, add_grid, add_map, panels, place
-from infimix.report.figures import project
+from infimix.report.projection import project
 
 N_POINTS = 2000
 N_IMAGES = 10  # in a row of a grid

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from infimix.report.figures import component_style
+from infimix.report.signs import sign_of
 
 WIDTH = 1000  # pixels
 
@@ -53,7 +53,7 @@ def add_map(
                 x=points[:, 0],
                 y=points[:, 1],
                 mode="markers",
-                marker={"size": 4, "color": component_style(int(k))[0]},
+                marker={"size": 4, "color": sign_of(int(k)).colour},
                 name=str(k),
                 legendgroup=f"{legend}{k}",
                 showlegend=bool(legend),
@@ -73,7 +73,7 @@ def add_curve(
             y=list(values),
             x=np.arange(1, len(values) + 1),
             mode="lines",
-            line={"color": component_style(i)[0]},
+            line={"color": sign_of(i).colour},
             name=name,
             legendgroup=name,
             showlegend=at == (1, 1),
