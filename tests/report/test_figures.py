@@ -23,6 +23,14 @@ def test_components_merged_after_the_last_epoch_are_told(n_components, is_said):
     assert (f"ends with {n_components}" in plot.alt) == is_said
 
 
+def test_parts_that_are_joined_are_told():
+    history = [{"epoch": e, "phase": "mixture", "n_components": 7} for e in range(2)]
+    assert (
+        "no deep valley between them are joined: 7 → 3 groups"
+        in components_plot(history, 3).caption
+    )
+
+
 def groups_for(path, component):
     """Groups of a tree whose leaves are of these components, a row in each."""
     n = len(component)

@@ -104,11 +104,13 @@ def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | 
         mode="lines+markers" if len(drawn) <= 60 else "lines",
         line={"color": TRAIN_COLOUR, "shape": "hv", "width": 2},
         marker={"size": 5},
-        hovertemplate="epoch %{x}<br>%{y} components<extra></extra>",
+        hovertemplate="%{x}<br>%{y}<extra></extra>",
     )
-    _dress(figure, "epoch", "components")
+    has_parts = history[-1]["phase"] == "mixture"
+    words = ("sweep", "parts") if has_parts else ("epoch", "components")
+    _dress(figure, *words)
     figure.update_yaxes(rangemode="tozero", tickformat="d")
-    caption = "Components are merged as far as the evidence of the partition asks."
+    caption = f"{words[1].capitalize()} are merged as far as the evidence of the partition asks."
     warm_up = [entry["epoch"] for entry in history if entry["phase"] == "warm-up"]
     if warm_up:
         caption += " Shaded: warm-up, before there is a mixture."
@@ -122,8 +124,11 @@ def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | 
     alt = f"Number of components over epochs, from {numbers[0]} to {numbers[-1]}."
     if numbers[-1] != n_components:
         caption += (
-            " After the last epoch the best weights are put back and the mixture settles, merging "
-            f"as far as the evidence asks: {numbers[-1]} → {n_components} components."
+            f" Parts with no deep valley between them are joined: {numbers[-1]} → "
+            f"{n_components} groups."
+            if has_parts
+            else " After the last epoch the best weights are put back and the mixture settles, "
+            f"merging as far as the evidence asks: {numbers[-1]} → {n_components} components."
         )
         alt += f" The fit ends with {n_components}."
     return Plot("n-components", "Number of components", caption, alt, figure.to_json())

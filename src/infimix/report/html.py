@@ -118,7 +118,7 @@ def _context(run: RunDirectory) -> dict[str, Any]:
         "likelihoods": _likelihoods(metrics.get("log_likelihood", {})),
         "neighbours": metrics.get("neighbour_errors", {}),
         "params": _settings(run.config.get("params", {})),
-        "config": _settings({k: v for k, v in run.config.items() if k != "params"}),
+        "config": _settings(_facts(run.config)),
         "versions": _settings(metrics.get("versions", {})),
         "drawn_by": {"plotly": plotly.__version__, "scikit-learn": sklearn.__version__},
         "plotlyjs": Markup(get_plotlyjs()),
@@ -252,6 +252,18 @@ def _likelihoods(estimates: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         for rows, estimate in estimates.items()
         for each in (*estimate["at"].values(), estimate)
     ]
+
+
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """Configuration without the parameters, which have a table, and the path, which has a tree."""
+    fitted = {
+        name: value
+        for name, value in config.get("fitted", {}).items()
+        if name not in ("merge_path", "component_of_part")
+    }
+    return {name: value for name, value in config.items() if name != "params"} | (
+        {"fitted": fitted} if fitted else {}
+    )
 
 
 def _settings(config: dict[str, Any]) -> list[tuple[str, str]]:

@@ -42,14 +42,17 @@ const page = (() => {
     if (sizes.has(target) && sizes.get(target) !== size) Plotly.Plots.resize(target);
     sizes.set(target, size);
   }));
-  // Figures are drawn when they come near the window, so that the page opens at once.
-  const near = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting).forEach(({ target }) => {
-    near.unobserve(target);
-    draw(target);
-    watcher.observe(target);
-  }), { rootMargin: '600px' });
-  figures.forEach((_, place) => near.observe(place));
-  addEventListener('beforeprint', () => figures.forEach((_, place) => draw(place)));
+  // One figure whenever the window has nothing else to do, so that the page opens at once.
+  const whenIdle = window.requestIdleCallback ?? (run => setTimeout(run, 50));
+  const waiting = [...figures.keys()];
+  const drawNext = () => {
+    const place = waiting.shift();
+    if (!place) return;
+    draw(place);
+    watcher.observe(place);
+    whenIdle(drawNext);
+  };
+  whenIdle(drawNext);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => drawn().forEach(draw));
   return { colour, plain, react, watcher };
 })();
