@@ -20,6 +20,7 @@ LAYERS = (
     "mixture",
     "models",
     "training",
+    "plots",
     "estimators",
     "evaluation",
     "report",

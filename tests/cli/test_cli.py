@@ -24,7 +24,10 @@ from infimix.cli import app, main
 RUN_LAYOUT = frozenset(
     ["config.json", "weights.safetensors", "metrics.json", "summary.npz", "report.html"]
 )
-VERBS = ["demo", "fit", "predict", "embed", "score", "sample", "report", "data list", "data get"]
+VERBS = [
+    "demo", "fit", "predict", "embed", "score", "sample", "report", "compare", "reproduce",
+    "figures", "data list", "data get",
+]  # fmt: skip
 INTERRUPT_SECONDS = 120
 
 
@@ -289,3 +292,17 @@ def test_a_warning_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     errors = capsys.readouterr().err.splitlines()
     assert [line for line in errors if line.startswith("Warning: All 8 rows of X are equal")]
     assert not [line for line in errors if ".py" in line]
+
+
+def test_tensorboard_gets_the_epochs_of_a_fit(
+    images: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ["fit", str(images), "--model", "gaussian", "--max-epochs", "1", "--latent", "2"]
+    assert main([*words, "--tensorboard", "--out", str(out), "--quiet"]) == 0
+    (events,) = (out / "tensorboard").iterdir()
+    assert events.stat().st_size > 200
+    words = ["fit", str(table), "--label", "kind", "--model", "dpgmm", "--tensorboard"]
+    assert main([*words, "--out", str(tmp_path / "other")]) == 2
+    assert "--tensorboard has no meaning with --model dpgmm" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

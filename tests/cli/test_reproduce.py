@@ -11,6 +11,7 @@ from infimix import papers
 from infimix.cli import main
 from infimix.estimators import GaussianVAE
 from infimix.papers.experiments import Experiment, Reported, Row, Split
+from infimix.papers.p2_figures import reconstructions
 
 
 @pytest.fixture
@@ -67,3 +68,33 @@ def test_wrong_names_are_refused(
 ) -> None:
     assert reproduce(tmp_path, *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_figures_draws_what_is_finished_and_names_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = np.random.default_rng(0).uniform(size=(60, 16))
+    row = Row(
+        "VAE",
+        lambda: Split(X[:40], X[40:50], X[40:]),
+        lambda: GaussianVAE(1, hidden=(4,), max_epochs=1),
+    )
+    one = Experiment("P2/figure5", "", (row,), lambda *a: {}, reconstructions)
+    two = replace(one, name="P2/figure4", rows=(row, replace(row, name="not run")))
+    other = replace(one, name="P1/figure2")
+    experiments = {each.name: each for each in (one, two, other)}
+    monkeypatch.setattr(papers, "EXPERIMENTS", experiments)
+    words = ["figures", "P2", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    command = f"infimix reproduce P2/figure5 --only VAE --out {tmp_path / 'runs'}"
+    assert said.out.splitlines()[0] == f"Not finished: VAE; {command}"
+    assert "No run that a figure of P2 shows is finished" in said.err
+    assert main([*command.split()[1:], "--results", str(tmp_path / "r"), "--quiet"]) == 0
+    assert main(words) == 0
+    drawn = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert drawn == ["P2-figure4.pdf", "P2-figure4.png", "P2-figure5.pdf", "P2-figure5.png"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(";")[0] for line in lines if "Not" in line] == ["Not finished: not run"]
+    assert f"Drawn: {tmp_path / 'out' / 'P2-figure5.pdf'}" in lines
+    assert (tmp_path / "runs" / "P2" / "P2-figure5.png").is_file(), "reproduce draws too"

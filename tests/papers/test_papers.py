@@ -1,5 +1,6 @@
 """Published experiments: every number has a source, every row runs, and runs are not repeated."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
-from infimix.estimators import DLGMM, GaussianVAE
-from infimix.papers import EXPERIMENTS, picture, read, run, table
+from infimix.estimators import DLGMM, GaussianVAE, load
+from infimix.papers import EXPERIMENTS, draw, read, run, table
 from infimix.papers.experiments import Experiment, Reported, Row, Split
 
 D = 16
 QUICK = {"max_epochs": 2, "warm_up_epochs": 2, "hidden": (8,), "likelihood": "bernoulli"}
 QUICK |= {"reg_covar": 1.0}  # few rows
-PLOTLY_TEMPLATE = 1  # kinds of trace are named in plotly's template too
 
 
 def small() -> Split:
@@ -143,50 +145,105 @@ def test_the_table_has_means_spreads_and_gaps() -> None:
     assert cells[2] == "-1.000 (1)"
 
 
-def test_the_picture_holds_samples_and_both_maps(tmp_path: Path) -> None:
-    experiment = quick(EXPERIMENTS["P1/figure2"])
-    assert picture(experiment, 0, tmp_path / "runs") is None  # nothing is fitted yet
+def figure_of(experiment: Experiment, folder: Path) -> Figure:
+    """Figure from runs in a folder, before it is a file."""
+    fits = [load(folder / name) for name in names_of_runs(experiment, folder)]
+    assert experiment.draw is not None
+    return experiment.draw(fits, small())
+
+
+def names_of_runs(experiment: Experiment, folder: Path) -> list[Path]:
+    """Finished runs in the order of the rows."""
+    slugs = [re.sub(r"[^a-z0-9]+", "-", row.name.lower()).strip("-") for row in experiment.rows]
+    paths = [Path(experiment.name.split("/")[0]) / slug / "seed-0" for slug in slugs]
+    return [path for path in paths if (folder / path / "config.json").is_file()]
+
+
+def check_files(files: list[Path], stem: Path) -> None:
+    """A .png that is not blank and a .pdf."""
+    assert files == [stem.with_suffix(".png"), stem.with_suffix(".pdf")]
+    with Image.open(files[0]) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert pixels.shape[1] == 1500
+    assert np.ptp(pixels) == 255
+    assert (pixels < 250).mean() > 0.005
+    assert files[1].read_bytes().startswith(b"%PDF-")
+
+
+def test_figure_2_has_samples_and_both_maps(tmp_path: Path) -> None:
+    experiment, runs = quick(EXPERIMENTS["P1/figure2"]), tmp_path / "runs"
+    assert draw(experiment, 0, runs, tmp_path).files == []  # nothing is fitted yet
+    assert draw(experiment, 0, runs, tmp_path).unfinished == list(experiment.rows)
     list(lines_of(experiment, tmp_path))
-    page = picture(experiment, 0, tmp_path / "runs")
-    assert page is not None
-    text = page.read_text()
-    assert "samples of the first component" in text
-    assert "codes of the DLGMM" in text
-    assert text.count('"showscale":false') == 2
-    assert text.count('"type":"scattergl"') - PLOTLY_TEMPLATE == 2 * 2  # kinds
+    check_files(draw(experiment, 0, runs, tmp_path).files, tmp_path / "P1-figure2")
+    figure = figure_of(experiment, runs)
+    assert [ax.get_title() for ax in figure.axes] == [
+        "(a) samples of component 1 of 5",
+        "(b) samples of component 5 of 5",
+        "(c) codes of the GaussianVAE, t-SNE, by digit",
+        "(d) codes of the DLGMM, t-SNE, by digit",
+    ]
+    assert [len(ax.images) for ax in figure.axes] == [1, 1, 0, 0]
+    for ax in figure.axes[2:]:
+        assert [len(dots.get_offsets()) for dots in ax.collections] == np.bincount(
+            small().y_test
+        ).tolist()
 
 
-PICTURES = {  # words on the page, traces of a kind
-    "P2/figure3": (
-        ["NMI moves", "hard", "pretrained", "InfiniteMixtureVAE, L = 10"],
-        "scatter",
-        12,
+PICTURES = {  # titles of panels; images, curves and clouds of points in each, None for any
+    "P2/figure3": (["− bound, nats a row", "accuracy", "NMI"], (0, 4, 0)),
+    "P2/figure4": (["GMVAE, L = 64, soft"], (1, 0, 0)),
+    "P2/figure5": (["GaussianVAE, L = 64"], (1, 0, 0)),
+    "P2/figure6": (
+        ["GaussianVAE, L = 64, by digit", "KMeans, by component", "GaussianMixture, by component",
+         "BayesianGaussianMixture, by component"],
+        (0, 0, None),
     ),
-    "P2/figure4": (["GMVAE, L = 64, soft"], "heatmap", 1),
-    "P2/figure5": (["GaussianVAE, L = 64"], "heatmap", 1),
-    "P2/figure6": (["by digit", "GaussianVAE, L = 64 + KMeans"], "scattergl", None),
     "P2/figure7": (
-        ["by digit", "soft + BayesianGaussianMixture"],
-        "scattergl",
-        None,
+        ["GMVAE, L = 64, soft, by digit", "GMVAE, L = 64, soft, by component",
+         "BayesianGaussianMixture, by component"],
+        (0, 0, None),
     ),
-    "P2/figure8": (["GMVAE, L = 64, soft"], "heatmap", 1),
-}
+    "P2/figure8": (["GMVAE, L = 64, soft"], (1, 0, 0)),
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", list(PICTURES))
-def test_pictures_of_paper_2(tmp_path: Path, name: str) -> None:
-    experiment = quick(EXPERIMENTS[name])
+def test_figures_of_paper_2(tmp_path: Path, name: str) -> None:
+    experiment, runs = quick(EXPERIMENTS[name]), tmp_path / "runs"
     list(lines_of(experiment, tmp_path))
-    page = picture(experiment, 0, tmp_path / "runs")
-    assert page == tmp_path / "runs" / name / f"{name.split('/')[1]}.html"
-    text = page.read_text()
-    words, kind, n_traces = PICTURES[name]
-    assert [word for word in words if word not in text] == []
-    found = text.count(f'"type":"{kind}"') - PLOTLY_TEMPLATE
-    assert found == n_traces or (n_traces is None and found >= 2 + len(experiment.rows))
+    files = draw(experiment, 0, runs, tmp_path / "out").files
+    check_files(files, tmp_path / "out" / name.replace("/", "-"))
+    figure = figure_of(experiment, runs)
+    titles, (n_images, n_curves, n_clouds) = PICTURES[name]
+    assert [ax.get_title() for ax in figure.axes] == titles
+    for ax in figure.axes:
+        assert (len(ax.images), len(ax.lines)) == (n_images, n_curves)
+        n_points = sum(len(cloud.get_offsets()) for cloud in ax.collections)
+        assert n_points == (len(small().test) if n_clouds is None else 0)
+    if name == "P2/figure3":
+        history = load(runs / names_of_runs(experiment, runs)[0]).history_
+        shown = [ax.lines[0].get_ydata().tolist() for ax in figure.axes]
+        assert shown[0] == [-record["valid_bound"] for record in history]
+        assert shown[2] == [record["NMI"] for record in history]
+        moves = abs(history[1]["NMI"] - history[0]["NMI"])
+        legend = figure.legends[0].get_texts()[0].get_text()
+        assert legend == f"AlternatingDPVAE, L = 64, soft: NMI moves {moves:.3f}"
 
 
-def test_experiments_without_a_picture_have_none(tmp_path: Path) -> None:
-    assert picture(EXPERIMENTS["P1/figure3b"], 0, tmp_path) is None
+def test_what_is_finished_is_drawn_without_the_rest(tmp_path: Path) -> None:
+    experiment, runs = quick(EXPERIMENTS["P2/figure6"]), tmp_path / "runs"
+    list(lines_of(experiment, tmp_path, only="K-Means"))
+    (runs / "P2" / "vae-l-64" / "seed-0" / "config.json").unlink()
+    drawn = draw(experiment, 0, runs, tmp_path)
+    check_files(drawn.files, tmp_path / "P2-figure6")
+    assert [row.name for row in drawn.unfinished] == [
+        "VAE, L = 64", "VAE+GMM, L = 64", "VAE+DP-GMM, L = 64",
+    ]  # fmt: skip
+    titles = [ax.get_title() for ax in figure_of(experiment, runs).axes]
+    assert titles == ["GaussianVAE, L = 64, by digit", "KMeans, by component"]
+
+
+def test_experiments_without_a_figure_have_none(tmp_path: Path) -> None:
+    assert draw(EXPERIMENTS["P1/figure3b"], 0, tmp_path, tmp_path) == ([], [])

@@ -13,8 +13,16 @@ from rich.console import Console
 USER_ERROR = 2
 INTERRUPTED = 130  # as shells report a program ended by Ctrl-C
 
-# Besides what numpy, scikit-learn and infimix.errors derive from these, usage errors of typer.
-USER_ERRORS = (ValueError, TypeError, OSError, ArithmeticError, typer.TyperException)
+# Besides what numpy, scikit-learn and infimix.errors derive from these, usage errors of typer and
+# extras that are not installed.
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    OSError,
+    ArithmeticError,
+    ModuleNotFoundError,
+    typer.TyperException,
+)
 
 app = typer.Typer(
     name="infimix",

@@ -67,6 +67,14 @@ def fit(
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")
     ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Log every epoch for TensorBoard, into the run directory; tensorboard --logdir "
+            "OUT shows it.",
+        ),
+    ] = False,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -90,6 +98,7 @@ def fit(
         "--resume": ("resume", resume or None),
     }
     estimator = _estimator(model, asked)
+    options = _fit_options(estimator, model, out if tensorboard else None)
     _check_run_is_free(out, resume=resume, force=force)
     dataset, test = _load_with_test(data, label)
     given = {
@@ -109,7 +118,7 @@ def fit(
         remove_run(out)
 
     start = time.perf_counter()
-    estimator.fit(dataset.X)
+    estimator.fit(dataset.X, **options)
     seconds = time.perf_counter() - start
 
     estimator.save(out)
@@ -125,6 +134,17 @@ def fit(
         )
         return INTERRUPTED
     return 0
+
+
+def _fit_options(estimator: Any, model: str, log_in: Path | None) -> dict[str, Any]:
+    """What `fit` is told besides the rows."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    if log_in is None:
+        return {}
+    if not has_fit_parameter(estimator, "tensorboard_dir"):
+        raise ValueError(f"--tensorboard has no meaning with --model {model}; leave it out.")
+    return {"tensorboard_dir": log_in / "tensorboard"}
 
 
 def _check_run_is_free(out: Path, *, resume: bool, force: bool) -> None:

@@ -1,5 +1,6 @@
-"""The verb that runs a published experiment: ``reproduce``."""
+"""The verbs that run published experiments and draw them: ``reproduce`` and ``figures``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,9 +56,8 @@ def reproduce(
             verbose=0 if quiet else 1,
         ):
             console.print(f"{line['row']}, seed {line['seed']}: done", soft_wrap=True)
-        page = papers.picture(experiment, 0, out)
-        if page is not None:
-            console.print(f"Drawn in {page}", soft_wrap=True)
+        for file in papers.draw(experiment, 0, out, out / name.split("/")[0]).files:
+            console.print(f"Drawn in {file}", soft_wrap=True)
     shown, sources = Table(title=experiment.title), dict[str, int]()
     for head in ("model", "measure", "obtained ± sd (seeds)", "reported", "gap"):
         shown.add_column(head)
@@ -67,3 +67,35 @@ def reproduce(
     console.print(shown)
     for source, number in sources.items():
         console.print(f"[{number}] {source}", soft_wrap=True)
+
+
+@app.command(epilog="Example: infimix figures P2 --out figures")
+def figures(
+    paper: Annotated[Literal["P1", "P2"], typer.Argument(metavar="PAPER", help="P1 or P2.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets a .png and a .pdf of each figure.")],
+    runs: Annotated[
+        Path, typer.Option(help="Folder of the run directories of infimix reproduce.")
+    ] = Path("runs"),
+) -> None:
+    """Draw the figures of a paper from the runs that are finished, and name those that are not."""
+    from infimix import papers
+
+    console, n_drawn, named = make_console(), 0, set[str]()
+    for experiment in papers.EXPERIMENTS.values():
+        if not experiment.name.startswith(f"{paper}/"):
+            continue
+        drawn = papers.draw(experiment, 0, runs, out)
+        for file in drawn.files:
+            console.print(f"Drawn: {file}", soft_wrap=True)
+        n_drawn += len(drawn.files)
+        for row in drawn.unfinished:
+            if row.name not in named:
+                words = ["infimix", "reproduce", experiment.name, "--only", row.name]
+                words += ["--out", str(runs)] if runs != Path("runs") else []
+                console.print(f"Not finished: {row.name}; {shlex.join(words)}", soft_wrap=True)
+            named.add(row.name)
+    if not n_drawn:
+        raise FileNotFoundError(
+            f"No run that a figure of {paper} shows is finished in {runs}; run one of the commands "
+            "above, or name another folder with --runs."
+        )

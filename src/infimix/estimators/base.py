@@ -22,7 +22,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from infimix.data import ColumnSummary, check_finite, summarise_columns
+from infimix.estimators.notebook import NotebookSummary
 from infimix.estimators.persistence import load_config, load_history, load_weights, save_estimator
+from infimix.estimators.plotting import Plots
 from infimix.training import write_history
 
 # Kept as they are, so that memory maps of bytes or counts are not copied whole.
@@ -30,7 +32,13 @@ DTYPES = [np.float64, np.float32, np.uint8, np.int8, np.int16, np.uint16, np.int
 
 
 class MixtureEstimator(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator, ABC
+    NotebookSummary,
+    Plots,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    BaseEstimator,
+    ABC,
 ):
     """Clusters, embedding, density and samples from one fitted mixture.
 

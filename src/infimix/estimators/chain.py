@@ -82,9 +82,16 @@ class ChainEstimator(DeepEstimator):
         self.run_dir = run_dir
         self.resume = resume
 
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None, follow: Follow | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_valid: Any = None,
+        follow: Follow | None = None,
+        tensorboard_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Learn from rows; see `InfiniteMixtureVAE.fit`."""
-        super().fit(X, y, X_valid, follow)
+        super().fit(X, y, X_valid, follow, tensorboard_dir)
         self.weights_ = self.predict_proba(X).mean(0)
         return self
 

@@ -30,7 +30,7 @@ from infimix.estimators.build import (
     split_rows,
 )
 from infimix.models import LatentMixtureModule, Pass
-from infimix.training import Progress, Rows, TrainConfig, Views, fit, rows_on
+from infimix.training import Progress, Rows, TensorBoard, TrainConfig, Views, fit, rows_on
 
 # Given a function that predicts the components of rows, numbers by name.
 Follow = Callable[[Callable[[Any], np.ndarray]], dict[str, float]]
@@ -88,7 +88,14 @@ class DeepEstimator(MixtureEstimator):
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
 
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None, follow: Follow | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_valid: Any = None,
+        follow: Follow | None = None,
+        tensorboard_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Learn from rows.
 
         Parameters
@@ -102,6 +109,8 @@ class DeepEstimator(MixtureEstimator):
             Called after every epoch that has components, with a function that predicts those of
             rows (N, D) as the model then is. `history_` keeps the numbers by name that it returns;
             training does not see them.
+        tensorboard_dir : path, optional
+            Folder that gets the numbers of every epoch for TensorBoard, which must be installed.
 
         Returns
         -------
@@ -113,6 +122,8 @@ class DeepEstimator(MixtureEstimator):
             If X or a parameter breaks a rule; the message names it.
         DivergedError
             If the bound stops being finite.
+        ModuleNotFoundError
+            If there is a `tensorboard_dir` but no tensorboard.
         """
         self._validate_params()
         given, X = X, self._check(X, reset=True)
@@ -141,7 +152,13 @@ class DeepEstimator(MixtureEstimator):
         valid_rows = rows if X_valid is None else self._rows(X_valid)
         valid = valid if X_valid is None else torch.arange(valid_rows.n_rows)
         config = self._plan(len(train), seed)
-        with Progress(shown=self.verbose > 0, n_steps=config.n_epochs) as progress:
+        bar = Progress(shown=self.verbose > 0, n_steps=config.n_epochs)
+        with TensorBoard(tensorboard_dir) as board, bar as progress:
+
+            def watch(record: dict[str, Any]) -> None:
+                progress.show(record)
+                board.show(record)
+
             state = fit(
                 self.module_,
                 rows,
@@ -153,7 +170,7 @@ class DeepEstimator(MixtureEstimator):
                 run=run_facts(self, summary, valid_summary),
                 views=self._views(rows, train, seed),
                 follow=lambda: self._followed(follow),
-                watch=progress.show,
+                watch=watch,
             )
         self.history_, self.n_iter_ = state.history, max(1, state.epoch)
         self.interrupted_ = state.interrupted

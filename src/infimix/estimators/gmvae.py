@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from infimix.estimators.build import body_and_decoder
 from infimix.estimators.chain import CHAIN_PARAMETERS, POSITIVE, ChainEstimator
+from infimix.estimators.plotting import ComponentPlots
 from infimix.models import ASSIGNMENTS, ContextLayer, LabelLayer, StochasticLayer
 from infimix.networks import Body, Encoder, LabelEncoder, LabelledEncoder, MixtureEncoder, MLPBody
 from infimix.training import TrainConfig
@@ -36,7 +37,7 @@ def _label_layer(
 
 
 @final
-class GMVAE(ChainEstimator):
+class GMVAE(ComponentPlots, ChainEstimator):
     """Variational autoencoder with a mixture of K normals as prior: clusters, their number given.
 
     A row has a label y and a code z | y. Its clusters are those of q(y | x). For clusters whose
@@ -182,7 +183,7 @@ class GMVAE(ChainEstimator):
 
 
 @final
-class AlternatingDPVAE(ChainEstimator):
+class AlternatingDPVAE(ComponentPlots, ChainEstimator):
     """Algorithm 1 of paper 2: a `GMVAE` whose prior is fitted anew, apart, before every epoch.
 
     All rows are encoded, a Dirichlet-process mixture of diagonal normals is fitted to the means of

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from infimix.estimators.build import build_infinite, hidden_for, train_config, views_for
 from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator
+from infimix.estimators.plotting import ComponentPlots
 from infimix.models import InfiniteMixtureModule
 from infimix.training import Rows, TrainConfig, Views
 
 
 @final
-class InfiniteMixtureVAE(DeepEstimator):
+class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
     """Variational autoencoder with a Dirichlet-process mixture prior: clusters without a number.
 
     One bound is climbed by the networks and by the mixture. Training begins as an autoencoder

@@ -14,6 +14,7 @@ from torch import Tensor
 from infimix.distributions.beta import BetaSticks
 from infimix.estimators.chain import CHAIN_PARAMETERS, POSITIVE, ChainEstimator
 from infimix.estimators.persistence import plain
+from infimix.estimators.plotting import ComponentPlots
 from infimix.models import ENTROPIES, MixtureLayer, bounded_log
 from infimix.networks import Body, Encoder, MixtureEncoder
 
@@ -29,7 +30,7 @@ MIXTURE_PARAMETERS: dict[str, list[Any]] = CHAIN_PARAMETERS | {
 }
 
 
-class MixtureChainEstimator(ChainEstimator):
+class MixtureChainEstimator(ComponentPlots, ChainEstimator):
     """Chain of layers with mixture posteriors; subclasses differ in the prior of the sticks.
 
     Every subclass is final.

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn.functional import one_hot
 from infimix.estimators.base import MixtureEstimator, like_input
 from infimix.estimators.blocks import FAMILIES, ScaledBlocks
 from infimix.estimators.build import device_for, present_or_auto
+from infimix.estimators.plotting import ComponentPlots, MergePathPlots
 from infimix.mixture import (
     DPMixture,
     Family,
@@ -29,7 +31,7 @@ from infimix.mixture import (
 from infimix.training import rows_on
 
 
-class PartsEstimator(MixtureEstimator):
+class PartsEstimator(ComponentPlots, MergePathPlots, MixtureEstimator):
     """A mixture on scaled features whose components are groups of its parts."""
 
     covariance_type: str
@@ -144,6 +146,12 @@ class PartsEstimator(MixtureEstimator):
         other._install(self._state, groups_of(self.merge_path_, weights, n_components))
         other.labels_ = other.component_of_part_[self._part_labels]
         return other
+
+    def _points(self, X: Any) -> np.ndarray:
+        """Rows as they came where they can be shown so, else as the mixture takes them."""
+        X = self._check(X, reset=False)
+        X = X.toarray() if issparse(X) else np.asarray(X, dtype=np.float64)
+        return X if X.shape[1] <= 2 else (X - self._offset) / self._scale
 
     @property
     def _n_features_out(self) -> int:

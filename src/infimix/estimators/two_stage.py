@@ -19,13 +19,14 @@ from infimix.estimators.base import MixtureEstimator
 from infimix.estimators.deep import DeepEstimator
 from infimix.estimators.dp_mixture import DPGaussianMixture
 from infimix.estimators.gaussian import GaussianVAE
+from infimix.estimators.plotting import ComponentPlots
 from infimix.training import write_atomically
 
 ARRAYS = ("means", "covariances", "weights")
 
 
 @final
-class TwoStage(MixtureEstimator):
+class TwoStage(ComponentPlots, MixtureEstimator):
     """Autoencoder, then a clusterer of its codes.
 
     What a pipeline of the two does not do: rows are sampled through the decoder from each cluster,
@@ -89,7 +90,13 @@ class TwoStage(MixtureEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, X_valid: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_valid: Any = None,
+        tensorboard_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Learn the embedding, then the clusters.
 
         Parameters
@@ -98,6 +105,8 @@ class TwoStage(MixtureEstimator):
         y : ignored
         X_valid : like X, optional
             Says when the autoencoder stops.
+        tensorboard_dir : path, optional
+            Of the autoencoder; see `InfiniteMixtureVAE.fit`.
 
         Returns
         -------
@@ -113,8 +122,8 @@ class TwoStage(MixtureEstimator):
         first = GaussianVAE(10) if self.autoencoder is None else self.autoencoder
         second = DPGaussianMixture() if self.clusterer is None else self.clusterer
         self.autoencoder_, self.clusterer_ = self._own(first), self._own(second)
-        options = {} if X_valid is None else {"X_valid": X_valid}
-        self.autoencoder_.fit(X, y, **options)
+        options = {"X_valid": X_valid, "tensorboard_dir": tensorboard_dir}
+        self.autoencoder_.fit(X, y, **{k: v for k, v in options.items() if v is not None})
         z = np.asarray(self.autoencoder_.transform(X))
         self.clusterer_.fit(z)
         self.labels_ = np.asarray(self.clusterer_.predict(z)).astype(np.int64)
@@ -233,6 +242,10 @@ class TwoStage(MixtureEstimator):
         """Fitted autoencoder, thawed."""
         vae: DeepEstimator = getattr(self.autoencoder_, "estimator", self.autoencoder_)
         return vae
+
+    @property
+    def _image_shape(self) -> tuple[int, ...] | None:
+        return getattr(self._vae, "image_shape", None)
 
     @property
     def _n_features_out(self) -> int:

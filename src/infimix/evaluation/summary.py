@@ -7,34 +7,22 @@ memory maps are read only where they are looked at and sparse rows stay sparse.
 import io
 import json
 import os
+import platform
+import zlib
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn.preprocessing import StandardScaler
 
 from infimix.data import Dataset
 from infimix.evaluation.clustering import score_clustering
+from infimix.evaluation.kept import arrays_of
 from infimix.training import write_atomically
 
-MAX_ROWS = 5000  # rows whose embedding is kept
-MAX_RECONSTRUCTIONS = 16
-N_SAMPLES = 10  # draws from each component
-BLOCK_ROWS = 1024  # rows handed to the estimator at once
-SUBSET_SEED = 0
-
-
-class _Subset(NamedTuple):
-    """What the estimator says of the rows that are kept: M rows, K components, L latent, D data."""
-
-    embedding: NDArray  # (M, L)
-    confidence: NDArray  # (M,)  responsibility of the row's own component
-    n: NDArray  # (K,)    rows of the subset in each component
-    mean_embedding: NDArray  # (K, L)
-    mean_x: NDArray  # (K, D)
-    scale: NDArray  # (D,)    standard deviation of each feature
+BLOCK_ROWS = 1024  # rows looked at at once
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
 def summarise(
@@ -64,7 +52,8 @@ def summarise(
     Returns
     -------
     dict
-        What ``metrics.json`` holds. ``lower_bound`` is in nats per row.
+        What ``metrics.json`` holds. ``lower_bound`` is in nats per row; ``checksum`` tells whether
+        two runs are of the same rows.
 
     Raises
     ------
@@ -74,16 +63,32 @@ def summarise(
 
     Notes
     -----
-    ``summary.npz`` describes at most 5000 rows drawn without replacement by a generator of fixed
-    seed. ``component_mean`` is the decoded mean embedding of the component's drawn rows if the
-    estimator has ``inverse_transform``, otherwise the mean of those rows; for a component none of
-    whose rows was drawn it is the mean of its samples. ``feature_scale`` is the standard deviation
-    of each feature over the drawn rows.
+    ``summary.npz`` describes 2000 rows drawn without replacement by a generator of fixed seed, or
+    all if there are fewer; of a leaf (a part of a mixture that can be cut, otherwise a component)
+    of which fewer than 12 rows were drawn, rows up to 12 are added. There are M rows, P leaves,
+    P + J nodes of the tree (`infimix.evaluation.tree`), D features, C labels.
+
+    - Of each row: ``row``, ``component``, ``leaf``, ``embedding`` (its latent mean, or its scaled
+      columns where there is no latent space), ``confidence`` (responsibility of its component),
+      ``near`` and ``near_resp`` (its four most probable leaves), ``agreement`` (share of its ten
+      nearest rows in its component), ``log_likelihood`` (bound, nats) and ``label``. For images
+      ``picture``; otherwise the five features that differ most from their mean, ``top_feature``,
+      ``top_value`` and ``top_effect`` (standard deviations).
+    - Of each leaf: ``leaf_component``, ``leaf_size`` (of all rows), ``leaf_weight``, ``samples``
+      (P, 10, D) and ``leaf_mean``: the mean of its kept rows; of images that of their codes,
+      decoded where the estimator can; without rows the mean of its samples. For tables
+      ``leaf_scale``, standard deviations of its kept rows.
+    - Of each node: ``typical`` and ``borderline``, places (6,) among the M rows, -1 where there are
+      fewer. The tree itself is ``merge_path`` (J, 4): that of the estimator, or single linkage of
+      the valleys between the components of the kept rows.
+    - ``odd``, places of the 12 rows of the lowest likelihood; ``confusion`` (C, P), all rows;
+      ``feature_scale``, standard deviations over the kept rows; ``x`` and ``reconstruction`` of 16
+      rows that are images; ``shown`` and ``shown_x``, the values of the rows a table is shown of.
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     metrics = _metrics(estimator, dataset, test, seconds)
-    arrays = _arrays(estimator, dataset)
+    arrays = arrays_of(estimator, dataset)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(run_dir / "summary.npz", buffer.getvalue())
@@ -148,6 +153,7 @@ def _metrics(
         "estimator": type(estimator).__name__,
         "n_rows": n_rows,
         "n_features": n_features,
+        "checksum": _checksum(dataset.X),
         "n_components": int(estimator.n_components_),
         "finds_clusters": finds_clusters,
         "weights": [float(weight) for weight in estimator.weights_],
@@ -155,6 +161,10 @@ def _metrics(
         "lower_bound": lower_bound,
         "seconds": None if seconds is None else float(seconds),
         "kind_sentence": getattr(estimator, "kind_sentence_", ""),
+        "versions": {
+            "Python": platform.python_version(),
+            **{library: version(library) for library in LIBRARIES},
+        },
     }
     if dataset.label is not None:
         metrics["label"] = dataset.label
@@ -171,90 +181,11 @@ def _metrics(
     return metrics
 
 
-def _arrays(estimator: Any, dataset: Dataset) -> dict[str, NDArray]:
-    """Content of ``summary.npz``."""
-    n_rows = dataset.X.shape[0]
-    generator = np.random.default_rng(SUBSET_SEED)
-    row = np.sort(generator.choice(n_rows, size=min(n_rows, MAX_ROWS), replace=False))  # (M,)
-    component = np.asarray(estimator.labels_)[row]
-    subset = _look_at(estimator, dataset.X, row, component)
-    samples = np.stack(
-        [estimator.sample(N_SAMPLES, component=k)[0] for k in range(estimator.n_components_)]
-    )  # (K, S, D)
-    arrays = {
-        "embedding": subset.embedding.astype(np.float32),
-        "row": row.astype(np.int64),
-        "component": component.astype(np.int64),
-        "confidence": subset.confidence.astype(np.float32),
-        "samples": samples.astype(np.float32),
-        "feature_scale": subset.scale.astype(np.float32),
-    }
-    can_decode = hasattr(estimator, "inverse_transform")
-    mean = estimator.inverse_transform(subset.mean_embedding) if can_decode else subset.mean_x
-    unseen = (subset.n == 0)[:, None]
-    arrays["component_mean"] = np.where(unseen, samples.mean(axis=1), mean).astype(np.float32)
-    if can_decode:
-        shown = _spread(component, MAX_RECONSTRUCTIONS)
-        x = _dense(dataset.X[row[shown]])
-        embedding = subset.embedding[shown]
-        arrays["x"] = x.astype(np.float32)
-        arrays["reconstruction"] = estimator.inverse_transform(embedding).astype(np.float32)
-    if dataset.y is not None:
-        arrays["label"] = np.asarray(dataset.y)[row].astype(np.int64)
-        if dataset.label_names is not None:
-            arrays["label_names"] = np.array(dataset.label_names, dtype=np.str_)
-    if dataset.feature_names is not None:
-        arrays["feature_names"] = np.array(dataset.feature_names, dtype=np.str_)
-    if dataset.image_shape is not None:
-        arrays["image_shape"] = np.array(dataset.image_shape, dtype=np.int64)
-    return arrays
-
-
-def _look_at(estimator: Any, X: Any, row: NDArray, component: NDArray) -> _Subset:
-    """One pass over the rows that are kept, one block at a time."""
-    n_components = int(estimator.n_components_)
-    scaler = StandardScaler(with_mean=False)  # running variances of dense and sparse columns
-    embeddings, confidences = [], []
-    total = np.zeros((n_components, X.shape[1]))  # (K, D)
-    for start in range(0, len(row), BLOCK_ROWS):
-        k = component[start : start + BLOCK_ROWS]  # (B,)
-        block = X[row[start : start + BLOCK_ROWS]]  # (B, D)
-        embeddings.append(estimator.transform(block))
-        confidences.append(estimator.predict_proba(block)[np.arange(len(k)), k])
-        scaler.partial_fit(block)
-        total += _one_hot(k, n_components).T @ block  # (K, B) x (B, D) -> (K, D)
-    embedding = np.concatenate(embeddings)  # (M, L)
-    member = _one_hot(component, n_components)  # (M, K)
-    n = member.sum(axis=0)  # (K,)
-    return _Subset(
-        embedding=embedding,
-        confidence=np.concatenate(confidences),
-        n=n,
-        mean_embedding=member.T @ embedding / np.maximum(n, 1)[:, None],
-        mean_x=total / np.maximum(n, 1)[:, None],
-        scale=np.sqrt(scaler.var_),
-    )
-
-
-def _one_hot(component: NDArray, n_components: int) -> NDArray:
-    """(N,) components as (N, K) zeros and ones."""
-    return (component[:, None] == np.arange(n_components)).astype(np.float64)
-
-
-def _spread(component: NDArray, n: int) -> NDArray:
-    """Positions (R,) of up to n rows, drawn from the components in turn, sorted by component.
-
-    Drawn, because the first rows of a file that is sorted by class are all of one class.
-    """
-    drawn = np.random.default_rng(SUBSET_SEED).permutation(len(component))
-    turn = np.zeros(len(component), dtype=np.int64)  # how many rows of the component came before
-    for k in np.unique(component):
-        member = drawn[component[drawn] == k]
-        turn[member] = np.arange(len(member))
-    shown = np.lexsort((component, turn))[:n]
-    return shown[np.argsort(component[shown], kind="stable")]
-
-
-def _dense(X: Any) -> NDArray:
-    """Few rows (R, D) as a dense array."""
-    return X.toarray() if issparse(X) else np.asarray(X)
+def _checksum(X: Any) -> str:
+    """CRC-32 of the rows in their order, whatever type of number or file held them."""
+    found = 0
+    for start in range(0, X.shape[0], BLOCK_ROWS):
+        block = X[start : start + BLOCK_ROWS]
+        block = block.toarray() if issparse(block) else np.asarray(block)
+        found = zlib.crc32(np.ascontiguousarray(block, dtype=np.float32).tobytes(), found)
+    return f"{found:08x}"

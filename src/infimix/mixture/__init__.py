@@ -26,6 +26,7 @@ from infimix.mixture.sweeps import Memo, MixtureFit, Sweep, improve
 from infimix.mixture.valleys import (
     VALLEY,
     Join,
+    depths_between,
     group_moments,
     groups_of,
     join_path,
@@ -61,6 +62,7 @@ __all__ = [
     "coarsen",
     "create_while_better",
     "delete_while_better",
+    "depths_between",
     "e_step",
     "fit_mixture",
     "group_moments",

@@ -51,12 +51,41 @@ def valley_depths(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor
     far : float, default=FAR
         Standard deviations from where the normal formula is taken for the rows' own valley.
     """
-    label, z = most_probable(mixture, sample).numpy(), sample.z.double().cpu().numpy()
-    weight = sample.weights().cpu().numpy()
     q = mixture.components
-    mean, cov = q.m.cpu().numpy(), mixture.family.covariance(q).cpu().numpy()
+    cov = mixture.family.covariance(q).cpu().numpy()
     cov = cov if cov.ndim == 3 else cov[:, :, None] * np.eye(cov.shape[1])
-    K = mixture.n_components
+    return depths_between(
+        sample.z.double().cpu().numpy(),
+        most_probable(mixture, sample).numpy(),
+        sample.weights().cpu().numpy(),
+        q.m.cpu().numpy(),
+        cov,
+        far,
+    )
+
+
+def depths_between(
+    z: np.ndarray,
+    label: np.ndarray,
+    weight: np.ndarray,
+    mean: np.ndarray,
+    cov: np.ndarray,
+    far: float = FAR,
+) -> Tensor:
+    """Depth of the valley between each two groups of rows, (K, K) in nats, symmetric.
+
+    Parameters
+    ----------
+    z : ndarray of shape (M, L)
+    label : ndarray of shape (M,)
+        Group of each row, in 0..K - 1.
+    weight : ndarray of shape (M,)
+        How often each row counts.
+    mean, cov : ndarrays of shape (K, L), (K, L, L)
+        Of the groups.
+    far : float, default=FAR
+    """
+    K = len(mean)
     mine = [label == k for k in range(K)]
     depth = np.zeros((K, K))
     for j in range(K):

@@ -1,8 +1,8 @@
 """Published experiments with their configurations, their numbers, and ours."""
 
 from infimix.papers import p1, p2
-from infimix.papers.reproduce import picture, read, run, table
+from infimix.papers.reproduce import draw, read, run, table
 
 EXPERIMENTS = p1.EXPERIMENTS | p2.EXPERIMENTS
 
-__all__ = ["EXPERIMENTS", "picture", "read", "run", "table"]
+__all__ = ["EXPERIMENTS", "draw", "read", "run", "table"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from infimix.data import load
 from infimix.estimators import Follow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Reported(NamedTuple):
@@ -70,7 +72,8 @@ class Experiment:
     measure : callable
         Takes a fitted estimator, its `Split` and a seed; gives numbers by name.
     draw : callable, optional
-        Takes the fitted estimators of all rows, their `Split` and a folder; writes a picture there.
+        Takes the fitted estimators of one or more of the rows, in their order, and their `Split`;
+        gives a matplotlib figure.
     follow : callable, optional
         Takes a `Split`; gives what deep estimators are followed with during the fit.
     """
@@ -79,7 +82,7 @@ class Experiment:
     title: str
     rows: tuple[Row, ...]
     measure: Callable[[Any, Split, int], dict[str, Any]]
-    draw: Callable[[list[Any], Split, Path], Path] | None = None
+    draw: Callable[[list[Any], Split], Figure] | None = None
     follow: Callable[[Split], Follow] | None = None
 
 

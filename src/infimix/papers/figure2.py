@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from infimix.estimators import DeepEstimator
 from infimix.papers.experiments import Split
-from infimix.papers.pictures import add_grid, add_map, panels
-from infimix.report.figures import project
+from infimix.papers.pictures import N_POINTS, draw_rows, panels
+from infimix.plots import draw_map, hide_axes, project
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GRID = 8  # images a side
-N_POINTS = 2000
 
 
-def draw(estimators: list[DeepEstimator], split: Split, folder: Path) -> Path:
-    """Write ``figure2.html``: (a), (b) samples, (c), (d) maps.
+def draw(estimators: list[Any], split: Split) -> Figure:
+    """Samples of first and last component of those that have several; maps of all.
 
     Parameters
     ----------
-    estimators : list of two
-        The Gaussian autoencoder and the DLGMM.
+    estimators : list of fitted estimators
+        The Gaussian autoencoder and the DLGMM in the paper.
     split : Split
         Test rows with labels are mapped.
-    folder : Path
-
-    Returns
-    -------
-    Path
-        One page that needs no network.
     """
-    gauss, mixture = estimators
-    last = mixture.n_components_ - 1
-    titles = (
-        "(a) samples of the first component",
-        f"(b) samples of component {last + 1}, the last",
-        "(c) codes of the Gauss-VAE, t-SNE",
-        "(d) codes of the DLGMM, t-SNE",
-    )
-    figure = panels(titles, 2, 500)
-    for column, component in ((1, 0), (2, last)):
-        rows, _ = mixture.sample(GRID * GRID, component=component)
-        add_grid(figure, rows.reshape(GRID, GRID, -1), (1, column))
+    sampled = [(each, k) for each in estimators for k in _outermost(each.n_components_)]
+    titles = [f"samples of component {k + 1} of {each.n_components_}" for each, k in sampled]
+    titles += [f"codes of the {type(each).__name__}, t-SNE, by digit" for each in estimators]
+    lettered = [f"({letter}) {title}" for letter, title in zip("abcdef", titles, strict=False)]
+    figure, axes = panels(lettered, 2, 5.2)
+    for ax, (estimator, component) in zip(axes, sampled, strict=False):
+        rows, _ = estimator.sample(GRID * GRID, component=component)
+        draw_rows(ax, rows.reshape(GRID, GRID, -1))
     assert split.y_test is not None
-    for column, estimator in ((1, gauss), (2, mixture)):
+    for ax, estimator in zip(axes[len(sampled) :], estimators, strict=True):
         xy = project(estimator.transform(split.test[:N_POINTS])).xy
-        legend = "digit" if column == 1 else ""
-        add_map(figure, xy, split.y_test[:N_POINTS], (2, column), legend)
-    figure.update_layout(legend_title="digit")
-    path = folder / "figure2.html"
-    figure.write_html(path)
-    return path
+        hide_axes(draw_map(ax, xy, split.y_test[:N_POINTS]))
+    return figure
+
+
+def _outermost(n_components: int) -> tuple[int, ...]:
+    """First and last component, none where there is one."""
+    return (0, n_components - 1) if n_components > 1 else ()

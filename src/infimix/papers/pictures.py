@@ -1,82 +1,49 @@
-"""What the figures of the papers are made of: grids of images, maps of codes, curves."""
+"""Figures of the papers from finished runs: their panels, and the files they are written to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from infimix.report.figures import component_style
+from infimix.plots import draw_images
 
-WIDTH = 1000  # pixels
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-
-def grid(images: np.ndarray) -> go.Heatmap:
-    """Square images (R, C, D) in R rows of C, values in [0, 1], as one picture."""
-    n_rows, n_columns, n_pixels = images.shape
-    side = round(np.sqrt(n_pixels))
-    image = images.reshape(n_rows, n_columns, side, side).transpose(0, 2, 1, 3)
-    picture = image.reshape(n_rows * side, n_columns * side)
-    return go.Heatmap(z=picture, colorscale="gray", showscale=False, zmin=0, zmax=1)
+N_POINTS = 2000  # test rows on a map
+WIDTH = 10.0  # inches
+DPI = 150  # of what is no line
+# Without the time, so that the same runs make the same files.
+METADATA: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}}
 
 
-def panels(titles: Sequence[str], n_columns: int, panel_height: int) -> go.Figure:
-    """Empty panels, row by row."""
+def panels(titles: Sequence[str], n_columns: int, panel_height: float) -> tuple[Figure, list[Axes]]:
+    """Figure with a panel for each title, row by row; heights in inches."""
+    from matplotlib.figure import Figure  # not of pyplot, which would keep it
+
     n_rows = -(-len(titles) // n_columns)
-    figure = make_subplots(n_rows, n_columns, subplot_titles=titles, vertical_spacing=0.08 / n_rows)
-    height = n_rows * panel_height + 40
-    return figure.update_layout(width=WIDTH, height=height, plot_bgcolor="white")
+    figure = Figure(figsize=(WIDTH, n_rows * panel_height), layout="constrained")
+    places = range(1, len(titles) + 1)
+    axes = [figure.add_subplot(n_rows, n_columns, place) for place in places]
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title)
+    return figure, axes
 
 
-def place(i: int, n_columns: int) -> tuple[int, int]:
-    """Row and column of panel i, from 1 on."""
-    return i // n_columns + 1, i % n_columns + 1
+def draw_rows(ax: Axes, rows: np.ndarray) -> None:
+    """Grey square images (R, C, D) with values in [0, 1]."""
+    side = round(np.sqrt(rows.shape[2]))
+    draw_images(ax, rows, (side, side))
 
 
-def add_grid(figure: go.Figure, images: np.ndarray, at: tuple[int, int]) -> None:
-    """Put a grid of images (R, C, D) into a panel."""
-    figure.add_trace(grid(images), *at)
-    figure.update_xaxes(visible=False, row=at[0], col=at[1])
-    figure.update_yaxes(visible=False, autorange="reversed", row=at[0], col=at[1])
-
-
-def add_map(
-    figure: go.Figure, xy: np.ndarray, label: np.ndarray, at: tuple[int, int], legend: str = ""
-) -> None:
-    """Put points (N, 2), coloured by label (N,), into a panel; `legend` names the labels' law."""
-    for k in np.unique(label):
-        points = xy[label == k]
-        figure.add_trace(
-            go.Scattergl(
-                x=points[:, 0],
-                y=points[:, 1],
-                mode="markers",
-                marker={"size": 4, "color": component_style(int(k))[0]},
-                name=str(k),
-                legendgroup=f"{legend}{k}",
-                showlegend=bool(legend),
-            ),
-            *at,
-        )
-    figure.update_xaxes(visible=False, row=at[0], col=at[1])
-    figure.update_yaxes(visible=False, row=at[0], col=at[1])
-
-
-def add_curve(
-    figure: go.Figure, values: Sequence[float | None], name: str, i: int, at: tuple[int, int]
-) -> None:
-    """Put a curve over epochs into a panel, the i-th colour; its name stands in the first."""
-    figure.add_trace(
-        go.Scatter(
-            y=list(values),
-            x=np.arange(1, len(values) + 1),
-            mode="lines",
-            line={"color": component_style(i)[0]},
-            name=name,
-            legendgroup=name,
-            showlegend=at == (1, 1),
-        ),
-        *at,
-    )
+def written(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Files NAME.png and NAME.pdf of a figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in METADATA]
+    for path, metadata in zip(paths, METADATA.values(), strict=True):
+        figure.savefig(path, dpi=DPI, metadata=metadata)
+    return paths

@@ -8,12 +8,13 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.frozen import FrozenEstimator  # type: ignore[import-untyped]
 
 from infimix.estimators import TwoStage, load
 from infimix.papers.experiments import Experiment, Row, Split
+from infimix.papers.pictures import written
 
 Line = dict[str, Any]
 
@@ -65,14 +66,35 @@ def run(
             yield line
 
 
-def picture(experiment: Experiment, seed: int, run_dir: Path) -> Path | None:
-    """Draw the figure of an experiment, if it has one and all its rows were fitted."""
-    folders = [_folder(run_dir, experiment, row, seed) for row in experiment.rows]
-    if experiment.draw is None or not all((each / "config.json").is_file() for each in folders):
-        return None
-    folder = run_dir / experiment.name
-    folder.mkdir(parents=True, exist_ok=True)
-    return experiment.draw([load(each) for each in folders], experiment.rows[0].data(), folder)
+class Drawn(NamedTuple):
+    """Files of a figure, and the rows that it lacks."""
+
+    files: list[Path]  # none if no row was fitted
+    unfinished: list[Row]
+
+
+def draw(experiment: Experiment, seed: int, run_dir: Path, out: Path) -> Drawn:
+    """Draw the figure of an experiment, if it has one, from those of its rows that were fitted.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    seed : int
+        Of the runs.
+    run_dir : Path
+        Folder of run directories, as `run` leaves it.
+    out : Path
+        Folder that gets a .png and a .pdf.
+    """
+    if experiment.draw is None:
+        return Drawn([], [])
+    folders = {row.name: _folder(run_dir, experiment, row, seed) for row in experiment.rows}
+    unfinished = [row for row in experiment.rows if not _is_finished(folders[row.name])]
+    estimators = [load(folder) for folder in folders.values() if _is_finished(folder)]
+    if not estimators:
+        return Drawn([], unfinished)
+    figure = experiment.draw(estimators, experiment.rows[0].data())
+    return Drawn(written(figure, out, experiment.name.replace("/", "-")), unfinished)
 
 
 def fitted(
@@ -87,7 +109,7 @@ def fitted(
 ) -> Any:
     """Fit of a row, taken from its run directory as far as it came."""
     folder = _folder(run_dir, experiment, row, seed)
-    if (folder / "config.json").is_file():
+    if _is_finished(folder):
         return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if row.stage_one is not None:
@@ -142,7 +164,7 @@ def table(experiment: Experiment, lines: list[Line]) -> Iterator[tuple[str, ...]
 
 
 def _saved(estimator: Any, folder: Path) -> Any:
-    """Save an estimator; what is saved is known to be whole by its config.json."""
+    """Save an estimator."""
     estimator.save(folder)
     return estimator
 
@@ -150,6 +172,11 @@ def _saved(estimator: Any, folder: Path) -> Any:
 def _folder(run_dir: Path, experiment: Experiment, row: Row, seed: int) -> Path:
     """Run directory; a row that stands in several experiments of a paper is fitted once."""
     return run_dir / experiment.name.split("/")[0] / _slug(row.name) / f"seed-{seed}"
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a fit was saved; its config.json is written last."""
+    return (folder / "config.json").is_file()
 
 
 def _slug(name: str) -> str:

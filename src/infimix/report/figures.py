@@ -1,48 +1,24 @@
-"""Interactive figures of a report, as plotly JSON; their colours of ink and paper are set by CSS.
-
-A component is told apart by its colour, of which there are 24; by its shape, which changes with
-every seventh component, so that colours of one shape stay apart in the common forms of colour
-blindness; and by its number, which is written on the map.
-"""
+"""Interactive figures of a report, as plotly JSON; CSS sets their colours of ink and paper."""
 
 from dataclasses import dataclass
-from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import dendrogram
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
-# First Okabe and Ito's palette, its yellow and black left out: they vanish on white or on black
-# paper, and so do seven and more colours of each of plotly's palettes of 24. The others were
-# searched: far from all before them, those of one line also to colour-blind eyes.
-COLOURS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5F5F5F"),
-    *("#4400FF", "#00CC00", "#FF44EE", "#FF0066", "#882288", "#446600", "#8800CC"),
-    *("#0066EE", "#CC8866", "#CC88FF", "#FF0000", "#AA2222", "#FF44AA", "#AA2266"),
-    *("#886600", "#AAAA66", "#AAAAFF"),
-)
-COLOURS_OF_A_SHAPE = 7
-SYMBOLS = {  # plotly's name -> points of the same shape as an SVG path in a box of 16 by 16
-    "circle": "M8 2a6 6 0 1 0 0 12a6 6 0 1 0 0-12z",
-    "square": "M2.5 2.5h11v11h-11z",
-    "diamond": "M8 1l7 7l-7 7l-7-7z",
-    "triangle-up": "M8 1.5l7 12.5h-14z",
-    "cross": "M5.5 1.5h5v4h4v5h-4v4h-5v-4h-4v-5h4z",
-    "triangle-down": "M8 14.5l7-12.5h-14z",
-    "x": "M4.5 1.5L8 5l3.5-3.5l3 3L11 8l3.5 3.5l-3 3L8 11l-3.5 3.5l-3-3L5 8L1.5 4.5z",
-    "pentagon": "M8 1l7 5.1l-2.7 8.2h-8.6l-2.7-8.2z",
-}
+from infimix.plots import COLOURS, SHALLOWEST, tree_of
+from infimix.report.calibration import Calibration
+from infimix.report.groups import Group
+
 TRAIN_COLOUR, VALID_COLOUR = COLOURS[0], COLOURS[5]
-
-MAX_POINTS = 2000  # on the latent map
-SHALLOWEST = 0.05  # nats, on the tree; shallower valleys are drawn so
-MAX_LABELS = 30  # with colours of their own
-MIN_TSNE_POINTS = 10
-SEED = 0
+GREY = "#8A8A8A"
+TERMS = {  # of the bound, in nats per row
+    "reconstruction": "Reconstruction: E log p(x | z)",
+    "entropy": "Entropy of q(z | x)",
+    "log_prior": "Log prior of the codes: E log p(z)",
+    "kl_mixture": "KL of weights and mixture, subtracted",
+    "tightening": "Gain by several draws",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +33,6 @@ class Plot:
         Plain text; ``alt`` says what a person sees who cannot see the figure.
     json : str
         Data and layout for plotly.js.
-    tall : bool
     """
 
     name: str
@@ -65,21 +40,6 @@ class Plot:
     caption: str
     alt: str
     json: str
-    tall: bool = False
-
-
-class Projection(NamedTuple):
-    """Points on paper, and how they came there."""
-
-    xy: NDArray  # (M, 2)
-    method: str
-    note: str
-
-
-def component_style(k: int) -> tuple[str, str]:
-    """Colour and symbol of component k; 168 components have different pairs."""
-    symbols = tuple(SYMBOLS)
-    return COLOURS[k % len(COLOURS)], symbols[k // COLOURS_OF_A_SHAPE % len(symbols)]
 
 
 def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
@@ -144,11 +104,13 @@ def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | 
         mode="lines+markers" if len(drawn) <= 60 else "lines",
         line={"color": TRAIN_COLOUR, "shape": "hv", "width": 2},
         marker={"size": 5},
-        hovertemplate="epoch %{x}<br>%{y} components<extra></extra>",
+        hovertemplate="%{x}<br>%{y}<extra></extra>",
     )
-    _dress(figure, "epoch", "components")
+    has_parts = history[-1]["phase"] == "mixture"
+    words = ("sweep", "parts") if has_parts else ("epoch", "components")
+    _dress(figure, *words)
     figure.update_yaxes(rangemode="tozero", tickformat="d")
-    caption = "Components are merged as far as the evidence of the partition asks."
+    caption = f"{words[1].capitalize()} are merged as far as the evidence of the partition asks."
     warm_up = [entry["epoch"] for entry in history if entry["phase"] == "warm-up"]
     if warm_up:
         caption += " Shaded: warm-up, before there is a mixture."
@@ -162,186 +124,132 @@ def components_plot(history: list[dict[str, Any]], n_components: int) -> Plot | 
     alt = f"Number of components over epochs, from {numbers[0]} to {numbers[-1]}."
     if numbers[-1] != n_components:
         caption += (
-            " After the last epoch the best weights are put back and the mixture settles, merging "
-            f"as far as the evidence asks: {numbers[-1]} → {n_components} components."
+            f" Parts with no deep valley between them are joined: {numbers[-1]} → "
+            f"{n_components} groups."
+            if has_parts
+            else " After the last epoch the best weights are put back and the mixture settles, "
+            f"merging as far as the evidence asks: {numbers[-1]} → {n_components} components."
         )
         alt += f" The fit ends with {n_components}."
     return Plot("n-components", "Number of components", caption, alt, figure.to_json())
 
 
-def sizes_plot(sizes: NDArray, weights: NDArray) -> Plot:
-    """Bars of rows in each component, largest first."""
-    order = np.argsort(-sizes, kind="stable")
-    share = sizes / max(sizes.sum(), 1)
+def terms_plot(history: list[dict[str, Any]]) -> Plot | None:
+    """Curves of the terms of the bound on the training rows; None if none were recorded."""
+    entries = [entry for entry in history if entry["phase"] != "warm-up"]
     figure = go.Figure()
-    figure.add_bar(
-        x=[str(k) for k in order],
-        y=sizes[order],
-        marker={"color": [component_style(k)[0] for k in order]},
-        customdata=np.stack([share[order], weights[order]], axis=1).tolist(),
-        hovertemplate="component %{x}<br>%{y} rows (%{customdata[0]:.1%})"
-        "<br>mixture weight %{customdata[1]:.4f}<extra></extra>",
-    )
-    _dress(figure, "component", "rows")
-    figure.update_xaxes(type="category")
-    alt = f"Bars of the rows in {len(sizes)} components, from {sizes.max()} to {sizes.min()} rows."
-    return Plot("sizes", "Component sizes", "Rows in each component.", alt, figure.to_json())
-
-
-def tree_plot(merge_path: list[list[float]], component_of_part: list[int]) -> Plot | None:
-    """Tree by which parts join to components; None where there is one part."""
-    if not merge_path:
+    for i, (key, words) in enumerate(TERMS.items()):
+        drawn = [(e["epoch"], e[key]) for e in entries if e.get(key) is not None]
+        if drawn:
+            epochs, values = zip(*drawn, strict=True)
+            figure.add_scatter(
+                x=epochs,
+                y=values,
+                name=words.partition(":")[0].partition(",")[0],
+                mode="lines+markers" if len(drawn) <= 60 else "lines",
+                line={"color": COLOURS[i], "dash": ("solid", "dot", "dash")[i % 3], "width": 2},
+                marker={"size": 5},
+                hovertemplate=f"epoch %{{x}}<br>{words} %{{y:.4f}}<extra></extra>",
+            )
+    if not figure.data:
         return None
-    n_parts = len(component_of_part)
-    cluster, size, tree = list(range(n_parts)), [1] * n_parts, []
-    for _, parent, child, depth in merge_path:  # as scipy numbers the clusters of a linkage
-        i, j = int(parent), int(child)
-        size[i] += size[j]
-        tree.append([cluster[i], cluster[j], max(depth, SHALLOWEST), size[i]])
-        cluster[i] = n_parts + len(tree) - 1
-    drawn = dendrogram(np.array(tree), no_plot=True)
+    _dress(figure, "epoch", "nats per row")
+    figure.update_layout(showlegend=True)
+    alt = f"Curves of {len(figure.data)} terms of the bound; their last values are in the table."
+    caption = "The bound is the sum of these, but for the KL, which is subtracted."
+    return Plot("terms", "Terms of the bound", caption, alt, figure.to_json())
+
+
+def last_terms(history: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Terms of the bound in words, and their values at the last epoch."""
+    last = history[-1] if history else {}
+    return [(words, last[key]) for key, words in TERMS.items() if last.get(key) is not None]
+
+
+def tree_plot(merge_path: NDArray, groups: list[Group], n_components: int) -> Plot | None:
+    """Tree by which leaves join, to components and further to one; None where there is one leaf.
+
+    The page's script colours the leaves (the last trace, whose `customdata` are their numbers) and
+    draws the cut.
+    """
+    if not len(merge_path):
+        return None
+    n_leaves = len(merge_path) + 1
+    tree = tree_of(merge_path.tolist(), n_leaves)
     figure = go.Figure()
-    for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+    for x, y in zip(tree.x.tolist(), tree.y.tolist(), strict=True):
         figure.add_scatter(
             x=x,
-            y=np.maximum(y, SHALLOWEST / 2).tolist(),
+            y=y,
             mode="lines",
-            line={"color": "#8A8A8A", "width": 2},
+            line={"color": GREY, "width": 2},
             hovertemplate=f"valley of {y[1]:.3g} nats<extra></extra>",
         )
-    leaves = [component_of_part[part] for part in drawn["leaves"]]
-    x = [5 + 10 * i for i in range(n_parts)]  # where scipy puts them
-    styles = [component_style(k) for k in leaves]
+    x = [5 + 10 * i for i in range(n_leaves)]  # where scipy puts them
+    leaves = [groups[leaf] for leaf in tree.leaves]
     figure.add_scatter(
         x=x,
-        y=[SHALLOWEST / 2] * n_parts,
+        y=[SHALLOWEST / 2] * n_leaves,
         mode="markers",
-        marker={"size": 9, "color": [s[0] for s in styles], "symbol": [s[1] for s in styles]},
-        customdata=list(zip(drawn["leaves"], leaves, strict=True)),
-        hovertemplate="part %{customdata[0]}<br>component %{customdata[1]}<extra></extra>",
+        marker={
+            "size": 11,
+            "color": [leaf.sign.colour for leaf in leaves],
+            "symbol": [leaf.sign.symbol for leaf in leaves],
+        },
+        text=[leaf.name for leaf in leaves],
+        customdata=[leaf.number for leaf in leaves],
+        hovertemplate="%{text}<extra></extra>",
     )
-    n_components = 1 + max(component_of_part)
-    _dress(figure, "component of each part", "depth of the valley in nats")
-    figure.update_xaxes(tickvals=x, ticktext=[str(k) for k in leaves])
+    _dress(figure, "smallest groups", "depth of the valley in nats")
+    figure.update_xaxes(tickvals=x, ticktext=[leaf.name for leaf in leaves])
     figure.update_yaxes(type="log", dtick=1)
-    made = [join[3] for join in merge_path[: n_parts - n_components]]
-    waiting = [join[3] for join in merge_path[n_parts - n_components :]]
-    caption = "Parts that no deep valley of the density lies between are one component. "
+    caption = "The deeper the valley of the density between two groups, the higher they join. "
+    made = [join[3] for join in merge_path[: n_leaves - n_components]]
+    waiting = [join[3] for join in merge_path[n_leaves - n_components :]]
     if made:
-        caption += f"The deepest valley inside a component is {max(made):.3g} nats. "
+        caption += f"The deepest valley inside a group of the fit is {max(made):.3g} nats. "
     if waiting:
         caption += f"The shallowest between two is {min(waiting):.3g} nats. "
-    caption += "Cut the tree elsewhere with cut(n_components)."
-    alt = f"Tree that joins {n_parts} parts to {n_components} components and further, to one."
-    return Plot("tree", "Tree of components", caption, alt, figure.to_json())
+    caption += "The dashed line is the cut of the slider; choose a group by its sign below."
+    alt = f"Tree that joins {n_leaves} groups to {n_components} components of the fit, and to one."
+    return Plot("tree", "Tree of groups", caption, alt, figure.to_json())
 
 
-def latent_map(summary: dict[str, NDArray], n_rows: int, *, finds_clusters: bool = True) -> Plot:
-    """Scatter of the latent means, one trace for each component, its number at its median.
-
-    Of a model that finds no clusters one trace for each label, if there are labels and few of them.
-    """
-    n_kept = len(summary["row"])
-    shown = np.arange(n_kept)
-    if n_kept > MAX_POINTS:
-        generator = np.random.default_rng(SEED)
-        shown = np.sort(generator.choice(n_kept, size=MAX_POINTS, replace=False))
-    projection = project(summary["embedding"][shown])
-    component, row = summary["component"][shown], summary["row"][shown]
-    confidence = summary["confidence"][shown]
-    label = _label_texts(summary, shown)
-    group = component
-    if not finds_clusters:
-        group = _few_labels(summary, shown)
-    has_names = finds_clusters or np.ptp(group) > 0
+def calibration_plot(found: Calibration) -> Plot:
+    """Curves of agreement and correctness over confidence, beside the diagonal."""
     figure = go.Figure()
-    for k in np.unique(group):
-        member = np.flatnonzero(group == k)
-        colour, symbol = component_style(k)
-        columns = [row[member].tolist()]
-        template = "row %{customdata[0]}"
-        if finds_clusters:
-            columns.append(np.round(confidence[member], 4).tolist())
-            template += f"<br>component {k}<br>confidence %{{customdata[1]:.3f}}"
-        if label is not None:
-            template += f"<br>label %{{customdata[{len(columns)}]}}"
-            columns.append([label[i] for i in member])
-        name = str(k) if finds_clusters or label is None else label[member[0]]
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": GREY, "dash": "dash"},
+        name="as sure as right",
+        hoverinfo="skip",
+    )
+    x = [each.confidence for each in found.bins]
+    curves = [("neighbours agree", COLOURS[0], "circle", [each.agreement for each in found.bins])]
+    if found.label_error is not None:
+        right = [each.right for each in found.bins]
+        curves.append(("label is the group's", COLOURS[5], "square", right))
+    for name, colour, symbol, y in curves:
         figure.add_scatter(
-            x=projection.xy[member, 0].astype(np.float32),
-            y=projection.xy[member, 1].astype(np.float32),
-            name=f"component {name}" if finds_clusters else name,
-            mode="markers",
-            marker={"color": colour, "symbol": symbol, "size": 6, "opacity": 0.85},
-            customdata=list(zip(*columns, strict=True)),
-            hovertemplate=template + "<extra></extra>",
+            x=x,
+            y=y,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"size": 8, "symbol": symbol},
+            customdata=[each.n_rows for each in found.bins],
+            hovertemplate="%{customdata} rows, sure %{x:.3f}<br>"
+            f"{name} %{{y:.3f}}<extra></extra>",
         )
-        if has_names:
-            x, y = np.median(projection.xy[member], axis=0)
-            figure.add_annotation(x=x, y=y, text=f"<b>{name}</b>", showarrow=False, borderpad=2)
-    _dress(figure, "", "")
-    figure.update_xaxes(showticklabels=False, showgrid=False, showline=False)
-    figure.update_yaxes(showticklabels=False, showgrid=False, showline=False)
-    figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
-    caption = f"{projection.method} of the latent means of "
-    if len(shown) == n_rows:
-        caption += f"all {n_rows:,} rows. "
-    else:
-        caption += (
-            f"{len(shown):,} of {n_rows:,} rows, drawn at random so that the page stays light. "
-        )
-    caption += projection.note
-    alt = f"Scatter plot of {len(shown)} latent means"
-    if finds_clusters:
-        caption += "Hover for row (counted from 0), component and confidence."
-        alt += f" in {len(np.unique(group))} components"
-    elif has_names:
-        caption += "Colours are the labels, which the fit never saw. Hover for row and label."
-        alt += f" in the colours of {len(np.unique(group))} labels"
-    else:
-        caption += "Hover for the row (counted from 0)."
-    alt += f" ({projection.method})."
-    return Plot("map", "Latent map", caption, alt, figure.to_json(), tall=True)
-
-
-def project(embedding: NDArray) -> Projection:
-    """Latent means (M, L) as points (M, 2) and the name of the method.
-
-    Up to two dimensions are shown as they are. Otherwise t-SNE is used, or principal components
-    where there are fewer than 10 points or all points are one.
-    """
-    embedding = embedding.astype(np.float64)
-    n_points, n_latent = embedding.shape
-    if n_latent == 1:
-        height = np.random.default_rng(SEED).uniform(size=n_points)
-        note = "The height of a point is random: the latent space has one dimension. "
-        return Projection(np.column_stack([embedding[:, 0], height]), "Direct view", note)
-    if n_latent == 2:
-        return Projection(embedding, "Direct view", "The latent space has two dimensions. ")
-    if np.ptp(embedding, axis=0).max(initial=0.0) == 0.0:
-        return Projection(embedding[:, :2], "Direct view", "All points lie in the same place. ")
-    if n_points < MIN_TSNE_POINTS:
-        return Projection(PCA(n_components=2).fit_transform(embedding), "Principal components", "")
-    perplexity = min(30.0, (n_points - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED)
-    note = "Neighbours are faithful, distances between far groups are not. "
-    return Projection(tsne.fit_transform(embedding), "t-SNE", note)
-
-
-def _few_labels(summary: dict[str, NDArray], shown: NDArray) -> NDArray:
-    """Label of each point (M,); 0 for all where there are none, or too many to be told apart."""
-    label = summary["label"][shown] if "label" in summary else np.zeros(len(shown), dtype=int)
-    return label if len(np.unique(label)) <= MAX_LABELS else np.zeros_like(label)
-
-
-def _label_texts(summary: dict[str, NDArray], shown: NDArray) -> list[str] | None:
-    """Label of each point with plotly's mark-up made harmless; None without labels."""
-    if "label" not in summary:
-        return None
-    label = summary["label"][shown]
-    names = summary.get("label_names")
-    texts = [str(y if names is None or y >= len(names) else names[y]) for y in label.tolist()]
-    return [escape(text, quote=False) for text in texts]
+    _dress(figure, "confidence", "share of rows")
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(range=[-0.02, 1.05])
+    caption = "Below the diagonal the fit is surer than what is counted, above it less sure."
+    alt = f"Calibration over {len(found.bins)} bins of confidence; the table has the numbers."
+    return Plot("calibration", "Calibration", caption, alt, figure.to_json())
 
 
 def _dress(figure: go.Figure, x_title: str, y_title: str) -> None:

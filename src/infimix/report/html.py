@@ -2,33 +2,40 @@
 
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plotly
 import sklearn
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from infimix.report.features import FeatureEffects, feature_effects
+from infimix.plots.projection import project
+from infimix.report.calibration import calibrate
+from infimix.report.cards import image_cards, image_tiles, table_cards
+from infimix.report.explorer import explorer_data, label_names
+from infimix.report.features import feature_effects
 from infimix.report.figures import (
-    SYMBOLS,
     bound_plots,
-    component_style,
+    calibration_plot,
     components_plot,
-    latent_map,
-    sizes_plot,
+    last_terms,
+    terms_plot,
     tree_plot,
 )
-from infimix.report.images import Tiles, tiles_for
+from infimix.report.formats import FILTERS
+from infimix.report.groups import Group, groups_of_run
+from infimix.report.images import sheet, strip
 from infimix.report.run_directory import RunDirectory, read_run_directory
 from infimix.training import write_atomically
 
 MAX_TEXT = 200  # characters of one value of the configuration
+MAX_CONFUSED = 30  # labels with rows of their own in the table
+CLEAR = 0.9  # responsibility from which a row is said to belong clearly
+FAR_BELOW = 5.0  # median distances from the median likelihood, from where a row fits nowhere
 SCORE_NAMES = {
     "accuracy": "Accuracy, one to one",
     "nmi": "NMI",
@@ -47,39 +54,40 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     ----------
     run_dir : path
         Holds ``config.json`` and ``metrics.json``, and ``history.jsonl`` and ``summary.npz`` if
-        curves, the latent map and pictures of the components are wanted.
+        curves, the map and the cards of groups are wanted.
 
     Returns
     -------
     Path
-        The page: one file under 8 MB that needs no network.
+        The page: one file under 15 MB that needs no network.
 
     Raises
     ------
     FileNotFoundError
         If the directory or one of the two required files is missing; the message names it.
     ValueError
-        If a file is damaged; the message names it.
+        If a file is damaged, or of an infimix whose fits kept less; the message names it.
 
     Notes
     -----
-    Nothing is computed from the model again. The latent map is a t-SNE (fixed seed) of at most
-    2000 rows of the stored embedding, which takes some seconds.
+    Nothing is computed from the model again. The map is a t-SNE (fixed seed) of the rows that are
+    kept, some two thousand, which takes some seconds.
     """
     run = read_run_directory(run_dir)
+    if run.summary and "leaf" not in run.summary:
+        raise ValueError(
+            f"{run.path / 'summary.npz'} is of an earlier infimix and lacks what a report shows; "
+            "fit again for a new report. The old report.html is left as it is."
+        )
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("infimix.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(
-        short=_short,
-        signed=_signed,
-        score=_score,
-        duration=_duration,
-        nats=_nats,
-        percent=_percent,
-    )
-    source = files("infimix.report").joinpath("template.html.j2").read_text(encoding="utf-8")
-    page = environment.from_string(source).render(_context(run))
+    environment.filters.update(FILTERS)
+    page = environment.get_template("report.html.j2").render(_context(run))
     report = run.path / "report.html"
     write_atomically(report, page.encode("utf-8"))
     return report
@@ -87,99 +95,145 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
 
 def _context(run: RunDirectory) -> dict[str, Any]:
     """Everything the template shows."""
-    metrics = run.metrics
-    sizes = np.asarray(metrics["sizes"], dtype=np.int64)  # (K,)
-    weights = np.asarray(metrics["weights"], dtype=np.float64)  # (K,)
-    order = np.argsort(-sizes, kind="stable")
+    metrics, summary = run.metrics, run.summary
     finds_clusters = metrics.get("finds_clusters", True)
+    sizes = np.asarray(metrics["sizes"], dtype=np.int64)  # (K,)
     curves = bound_plots(run.history)
     number = components_plot(run.history, metrics["n_components"]) if finds_clusters else None
-    fitted = run.config.get("fitted", {})
-    tree = tree_plot(fitted.get("merge_path", []), fitted.get("component_of_part", []))
-    missing = [
-        name
-        for name, content in (("history.jsonl", run.history), ("summary.npz", run.summary))
-        if not content
-    ]
-    return {
+    terms = terms_plot(run.history)
+    files = (("history.jsonl", run.history), ("summary.npz", summary))
+    content = {
         "metrics": metrics,
-        "components": [_component(k, sizes, weights) for k in order],
+        "label_title": metrics.get("label", "label"),
+        "word": "group" if finds_clusters else "component",
+        "finds_clusters": finds_clusters,
         "n_over_1_percent": int((sizes > 0.01 * sizes.sum()).sum()),
         "n_empty": int((sizes == 0).sum()),
-        "missing": missing,
-        "finds_clusters": finds_clusters,
-        "latent_map": latent_map(run.summary, metrics["n_rows"], finds_clusters=finds_clusters)
-        if run.summary
-        else None,
-        "sizes_plot": sizes_plot(sizes, weights),
-        "curves": [*curves[-1:], *(plot for plot in (number, tree) if plot), *curves[:-1]],
-        **_pictures_or_features(run.summary, sizes, order),
+        "sizes": sizes,
+        "missing": [name for name, found in files if not found],
+        "summary": summary,
+        "curves": [*curves[-1:], *(plot for plot in (terms, number) if plot), *curves[:-1]],
+        "terms": last_terms(run.history),
         "scores": _scores(metrics.get("scores", {})),
         "likelihoods": _likelihoods(metrics.get("log_likelihood", {})),
         "neighbours": metrics.get("neighbour_errors", {}),
         "params": _settings(run.config.get("params", {})),
-        "config": _settings({k: v for k, v in run.config.items() if k != "params"}),
-        "versions": {"plotly": plotly.__version__, "scikit-learn": sklearn.__version__},
+        "config": _settings(_facts(run.config)),
+        "versions": _settings(metrics.get("versions", {})),
+        "drawn_by": {"plotly": plotly.__version__, "scikit-learn": sklearn.__version__},
         "plotlyjs": Markup(get_plotlyjs()),
     }
+    return content | _explored(run, finds_clusters=finds_clusters) if summary else content
 
 
-def _component(k: int, sizes: NDArray, weights: NDArray) -> dict[str, Any]:
-    """Row of the table of components."""
-    colour, symbol = component_style(k)
+def _explored(run: RunDirectory, *, finds_clusters: bool) -> dict[str, Any]:
+    """What is shown of the rows and groups that ``summary.npz`` describes."""
+    summary, n_components = run.summary, run.metrics["n_components"]
+    groups = groups_of_run(summary)
+    pictures = sheet(summary["picture"]) if "picture" in summary else None
+    tiles = image_tiles(summary, len(groups)) if pictures else None
+    effects = None if tiles else feature_effects(summary, groups, n_components)
+    if tiles:
+        cards = image_cards(summary, groups, tiles)
+    else:
+        cards = table_cards(summary, groups, effects)
+    projection = project(summary["embedding"])
+    calibration = calibrate(summary) if finds_clusters and n_components > 1 else None
+    fitted = [group for group in groups if group.stands(n_components)]
+    loglik = summary["log_likelihood"].astype(np.float64)
+    median = float(np.median(loglik))
+    usual = float(np.median(np.abs(loglik - median)))
+    labels = label_names(summary)
     return {
-        "number": int(k),
-        "size": int(sizes[k]),
-        "share": float(sizes[k] / max(sizes.sum(), 1)),
-        "weight": float(weights[k]),
-        "colour": colour,
-        "path": SYMBOLS[symbol],
+        "cards": sorted(cards, key=lambda card: -card.group.size),
+        "fitted": sorted(fitted, key=lambda group: -group.size),
+        "n_leaves": len(summary["leaf_component"]),
+        "coarsest": min(group.fewest for group in groups),
+        "labels": labels,
+        "confusion": _confusion(summary, groups, labels) if finds_clusters else [],
+        "tiles": tiles,
+        "sheet": pictures,
+        "reconstructions": _reconstructions(summary, tiles),
+        "effects": effects,
+        "columns": effects.columns().tolist() if effects and len(fitted) > 1 else [],
+        "projection": projection,
+        "clear": float((summary["confidence"] >= CLEAR).mean()),
+        "closest": _closest(summary, groups, n_components),
+        "tree": tree_plot(summary["merge_path"], groups, n_components),
+        "calibration": calibration,
+        "calibration_plot": calibration_plot(calibration) if calibration else None,
+        "median": median,
+        "n_far_below": int((loglik < median - FAR_BELOW * usual).sum()),
+        "odd": _odd(summary),
+        "data": explorer_data(
+            summary,
+            groups,
+            projection,
+            effects.names if effects else [],
+            pictures,
+            n_components=n_components,
+            word="group" if finds_clusters else "component",
+        ),
     }
 
 
-def _pictures_or_features(
-    summary: dict[str, NDArray], sizes: NDArray, order: NDArray
-) -> dict[str, Any]:
-    """Pictures of the components for images, their features otherwise."""
-    content: dict[str, Any] = {
-        "tiles": None,
-        "n_samples": 0,
-        "reconstructions": [],
-        "samples": {},
-        "effects": None,
-        "strongest": {},
-        "columns": [],
-    }
-    if "image_shape" in summary:
-        tiles = _tiles(summary)
-        content["tiles"] = tiles
-        content["n_samples"] = summary["samples"].shape[1]
-        if "reconstruction" in summary:
-            pairs = zip(summary["x"], summary["reconstruction"], strict=True)
-            content["reconstructions"] = [
-                tiles.strip(np.stack(pair), across=False) for pair in pairs
-            ]
-        content["samples"] = {
-            int(k): (
-                tiles.strip(summary["component_mean"][[k]]),
-                tiles.strip(summary["samples"][k]),
-            )
-            for k in order
+def _reconstructions(summary: dict[str, NDArray], tiles: Any) -> list[str]:
+    """Pictures of rows above what the model makes of them."""
+    if "reconstruction" not in summary:
+        return []
+    pairs = zip(summary["x"], summary["reconstruction"], strict=True)
+    return [strip(tiles, pair, across=False) for pair in pairs]
+
+
+def _closest(
+    summary: dict[str, NDArray], groups: list[Group], n_components: int
+) -> tuple[str, str, float] | None:
+    """Names of the two groups of the fit that would join next, and the valley between them."""
+    joins = {int(n): float(depth) for n, _, _, depth in summary["merge_path"]}
+    if n_components - 1 not in joins:
+        return None
+    one, other = (
+        group.name
+        for group in groups
+        if group.stands(n_components) and group.fewest == n_components
+    )
+    return one, other, joins[n_components - 1]
+
+
+def _confusion(
+    summary: dict[str, NDArray], groups: list[Group], labels: list[str]
+) -> list[dict[str, Any]]:
+    """Rows of the table: a label, and how many of its rows are in each group of every cut."""
+    if not labels:
+        return []
+    counts = summary["confusion"]  # (C, P)
+    order = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MAX_CONFUSED])
+    lines = [(labels[y], counts[y]) for y in order]
+    if len(order) < len(labels):
+        rest = counts.sum(axis=0) - counts[order].sum(axis=0)
+        lines.append((f"{len(labels) - len(order)} other labels", rest))
+    return [
+        {
+            "label": label,
+            "size": int(row.sum()),
+            "counts": {g.number: int(row[list(g.leaves)].sum()) for g in groups},
         }
-    elif summary and len(sizes) > 1:  # one component has nothing to differ from
-        effects: FeatureEffects = feature_effects(summary, sizes)
-        content["effects"] = effects
-        content["strongest"] = {int(k): effects.strongest(k) for k in order}
-        content["columns"] = effects.columns().tolist()
-    return content
+        for label, row in lines
+    ]
 
 
-def _tiles(summary: dict[str, NDArray]) -> Tiles:
-    """One size and one scale of grey for all pictures of the report."""
-    samples = summary["samples"]  # (K, S, D)
-    n_images = samples.shape[0] * (samples.shape[1] + 1) + 2 * len(summary.get("x", ()))
-    values = summary.get("x", samples)
-    return tiles_for(tuple(summary["image_shape"].tolist()), values, n_images)
+def _odd(summary: dict[str, NDArray]) -> list[dict[str, Any]]:
+    """Rows of the lowest likelihood, lowest first."""
+    return [
+        {
+            "place": place,
+            "row": int(summary["row"][place]),
+            "component": int(summary["component"][place]),
+            "confidence": float(summary["confidence"][place]),
+            "log_likelihood": float(summary["log_likelihood"][place]),
+        }
+        for place in summary["odd"].tolist()
+    ]
 
 
 def _scores(scores: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
@@ -200,6 +254,18 @@ def _likelihoods(estimates: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """Configuration without the parameters, which have a table, and the path, which has a tree."""
+    fitted = {
+        name: value
+        for name, value in config.get("fitted", {}).items()
+        if name not in ("merge_path", "component_of_part")
+    }
+    return {name: value for name, value in config.items() if name != "params"} | (
+        {"fitted": fitted} if fitted else {}
+    )
+
+
 def _settings(config: dict[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as pairs of a dotted name and a text of a few lines at most."""
     pairs = []
@@ -210,41 +276,3 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str]]:
             text = value if isinstance(value, str) else json.dumps(value)
             pairs.append((name, text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"))
     return pairs
-
-
-def _nats(value: float | None) -> str:
-    """Four decimals, a dash for nothing."""
-    return "–" if value is None else f"{value:.4f}".replace("-", "−")
-
-
-def _percent(value: float | None) -> str:
-    """Two decimals, a dash for nothing."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _short(value: float | None) -> str:
-    """Four significant digits, whole numbers with separators, a dash for nothing."""
-    if value is None:
-        return "–"
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
-
-
-def _signed(value: float) -> str:
-    """Two decimals with a sign."""
-    return f"{value:+.2f}".replace("-", "−")
-
-
-def _score(value: float | None) -> str:
-    """Three decimals for a score, none for a count, a dash for nothing."""
-    return f"{value:.3f}".replace("-", "−") if isinstance(value, float) else _short(value)
-
-
-def _duration(seconds: float) -> str:
-    """Wall time in the units people say it in."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -24,6 +24,7 @@ RUN_FILES = (
     "summary.npz",
     "report.html",
     "checkpoints",
+    "tensorboard",
     "autoencoder",  # these of two stages
     "clusterer",
     "clusterer.skops",
@@ -38,8 +39,23 @@ METRICS_KEYS = (
     "sizes",
     "lower_bound",
 )
-ROW_ARRAYS = ("embedding", "row", "component", "confidence", "label")  # one entry for each row kept
-COMPONENT_ARRAYS = ("samples", "component_mean")  # one entry for each component
+# Arrays that must be there, with one entry for each row kept, leaf of the tree, node of the tree.
+ROW_ARRAYS = (
+    "row",
+    "component",
+    "leaf",
+    "embedding",
+    "confidence",
+    "near",
+    "near_resp",
+    "agreement",
+    "log_likelihood",
+)
+LEAF_ARRAYS = ("leaf_component", "leaf_size", "leaf_weight", "leaf_mean", "samples")
+NODE_ARRAYS = ("typical", "borderline")
+OTHER_ARRAYS = ("is_latent", "merge_path", "feature_scale", "odd")
+IMAGE_ARRAYS = ("picture", "range")
+TABLE_ARRAYS = ("leaf_scale", "shown", "shown_x", "top_feature", "top_value", "top_effect")
 
 
 @dataclass(frozen=True)
@@ -165,17 +181,32 @@ def _read_summary(file: Path, n_components: int) -> dict[str, NDArray[Any]]:
             summary = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(file, error) from error
-    for name in (*ROW_ARRAYS[:4], *COMPONENT_ARRAYS):
+    if "leaf" in summary:  # that of an earlier version serves all but the report
+        _check_summary(file, summary, n_components)
+    return summary
+
+
+def _check_summary(file: Path, summary: dict[str, NDArray[Any]], n_components: int) -> None:
+    """All arrays are there and fit together."""
+    of_kind = IMAGE_ARRAYS if "image_shape" in summary else TABLE_ARRAYS
+    for name in (*ROW_ARRAYS, *LEAF_ARRAYS, *NODE_ARRAYS, *OTHER_ARRAYS, *of_kind):
         if name not in summary:
             raise _damaged(file, f"the array '{name}' is missing")
-    for name in ROW_ARRAYS:
-        if name in summary and len(summary[name]) != len(summary["row"]):
-            raise _damaged(file, f"'{name}' and 'row' have different lengths")
-    for name in COMPONENT_ARRAYS:
-        if len(summary[name]) != n_components:
-            raise _damaged(file, f"'{name}' has {len(summary[name])} of {n_components} components")
+    n_leaves, n_joins = len(summary["leaf_component"]), len(summary["merge_path"])
+    lengths = dict.fromkeys(
+        (*ROW_ARRAYS, "label", "picture", *TABLE_ARRAYS[3:]), len(summary["row"])
+    )
+    lengths |= dict.fromkeys((*LEAF_ARRAYS, "leaf_scale"), n_leaves)
+    lengths |= dict.fromkeys(NODE_ARRAYS, n_leaves + n_joins)
+    for name, length in lengths.items():
+        if name in summary and len(summary[name]) != length:
+            raise _damaged(file, f"'{name}' has {len(summary[name])} entries in place of {length}")
     if "image_shape" in summary and np.prod(summary["image_shape"]) != summary["samples"].shape[-1]:
         raise _damaged(file, f"rows are no images of shape {tuple(summary['image_shape'])}")
-    if summary["component"].size and summary["component"].max() >= n_components:
-        raise _damaged(file, f"a row's component is not below {n_components}")
-    return summary
+    for name, limit in (
+        ("component", n_components),
+        ("leaf_component", n_components),
+        ("leaf", n_leaves),
+    ):
+        if summary[name].size and summary[name].max() >= limit:
+            raise _damaged(file, f"an entry of '{name}' is not below {limit}")

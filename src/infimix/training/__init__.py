@@ -5,11 +5,13 @@ from infimix.training.loop import TrainConfig, fit
 from infimix.training.progress import Progress
 from infimix.training.rows import Rows, rows_on
 from infimix.training.state import TrainState, write_history
+from infimix.training.tensorboard import TensorBoard
 from infimix.training.views import Views, nearest, warp_of
 
 __all__ = [
     "Progress",
     "Rows",
+    "TensorBoard",
     "TrainConfig",
     "TrainState",
     "Views",
