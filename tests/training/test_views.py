@@ -34,21 +34,21 @@ def test_neighbours_by_hand(n_features: int) -> None:
     near = found(x, train, 6)
     expected = by_hand(x[train.numpy()].astype(float), 6)
     for i, mine in enumerate(expected):
-        assert near.position[i, : near.count[i]].tolist() == mine
+        assert near.position[i, : near.degree[i]].tolist() == mine
 
 
 def test_rows_that_are_the_same_are_neighbours_but_not_of_themselves() -> None:
     x = np.zeros((9, 4), np.float32)
     near = found(x, torch.arange(9), 3)
     assert (near.position != torch.arange(9)[:, None]).all()
-    assert ((near.count >= 1) & (near.count <= 3)).all()
+    assert ((near.degree >= 1) & (near.degree <= 3)).all()
 
 
 def test_fewer_rows_than_neighbours() -> None:
     x = np.arange(4, dtype=np.float32)[:, None]
     near = found(x, torch.arange(4), 15)
     assert near.position.shape == (4, 3)
-    assert near.count.tolist() == [3, 3, 3, 3]
+    assert near.degree.tolist() == [3, 3, 3, 3]
     one = nearest(HeldRows(torch.from_numpy(x)), torch.tensor([2]), lambda block: block, 15, 0)
     assert one is None
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infimix.data import ColumnSummary, Kind
+from infimix.data import ColumnSummary, Kind, detect_kind
+from infimix.data.columns import summarise_columns
 from infimix.distributions.likelihoods import (
     LIKELIHOODS,
     BinomialLikelihood,
@@ -90,6 +91,16 @@ def _row_facts(summary: ColumnSummary) -> dict[str, Any]:
     checksum = zlib.crc32(b"".join(column.tobytes() for column in columns))
     shape = {"n_rows": summary.n_rows, "n_features": summary.n_features}
     return {**shape, "checksum of the columns": f"{checksum:08x}"}
+
+
+def summarise_valid(X_valid: Any, kind: Kind) -> ColumnSummary:
+    """Summary of rows that validate; they must be of the kind that the rows of X are."""
+    summary = summarise_columns(X_valid)
+    try:
+        detect_kind(summary, kind.name)
+    except ValueError as error:
+        raise ValueError(f"X_valid is not of the kind of X: {error}") from error
+    return summary
 
 
 def hidden_for(n_rows: int) -> tuple[int, ...]:

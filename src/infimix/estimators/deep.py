@@ -17,8 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from infimix.data import Kind, detect_kind
-from infimix.data.columns import ColumnSummary, summarise_columns
+from infimix.data import detect_kind
 from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND, LIKELIHOODS
 from infimix.estimators.base import MixtureEstimator, like_input
 from infimix.estimators.build import (
@@ -28,6 +27,7 @@ from infimix.estimators.build import (
     run_facts,
     set_units,
     split_rows,
+    summarise_valid,
 )
 from infimix.models import LatentMixtureModule, Pass
 from infimix.training import Progress, Rows, TensorBoard, TrainConfig, Views, fit, rows_on
@@ -146,7 +146,7 @@ class DeepEstimator(MixtureEstimator):
         self._build(kind.offset, kind.scale, seed)
         set_units(self.module_.likelihood, summary, kind)
         rows = self._rows(X)
-        valid_summary = None if X_valid is None else self._summarise_valid(X_valid, kind)
+        valid_summary = None if X_valid is None else summarise_valid(X_valid, kind)
         share = self.validation_fraction if X_valid is None else 0.0
         train, valid = split_rows(rows.n_rows, share, seed)
         valid_rows = rows if X_valid is None else self._rows(X_valid)
@@ -344,15 +344,6 @@ class DeepEstimator(MixtureEstimator):
             return self._check(X_valid, reset=False)
         except ValueError as error:
             raise ValueError(f"X_valid breaks a rule of X: {error}") from error
-
-    def _summarise_valid(self, X_valid: Any, kind: Kind) -> ColumnSummary:
-        """Summary of rows that validate; they must be of the kind that the rows of X are."""
-        summary = summarise_columns(X_valid)
-        try:
-            detect_kind(summary, kind.name)
-        except ValueError as error:
-            raise ValueError(f"X_valid is not of the kind of X: {error}") from error
-        return summary
 
     def _module(self) -> Any:
         check_is_fitted(self)

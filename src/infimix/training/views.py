@@ -35,8 +35,8 @@ Warp = Callable[[Tensor, Generator], Tensor]
 class Neighbours(NamedTuple):
     """Positions of the neighbours of each row among the rows that train."""
 
-    position: Tensor  # (n, k) int64, the first `count` of each row are meant
-    count: Tensor  # (n,) int64, at least 1
+    position: Tensor  # (n, k) int64, the first `degree` of each row are meant
+    degree: Tensor  # (n,) int64, at least 1
 
 
 @final
@@ -64,7 +64,7 @@ class Views:
         """Views (B, D) of the rows at these positions (B,) of `train`, generator on the CPU."""
         if self.near is not None:
             share = torch.rand(len(position), generator=generator)
-            which = (share * self.near.count[position]).long()
+            which = (share * self.near.degree[position]).long()
             position = self.near.position[position, which]
         x = self.rows.take(self.train[position])
         return x if self.warp is None else self.warp(x, generator)
@@ -121,8 +121,8 @@ def nearest(
     pairs = csr_array((np.ones(n * k, bool), near.ravel(), np.arange(0, n * k + 1, k)), (n, n))
     is_mutual = (pairs.T.tocsr()[np.repeat(np.arange(n), k), near.ravel()]).reshape(n, k)
     order = np.argsort(~is_mutual, axis=1, kind="stable")  # mutual ones first, by distance
-    count = torch.from_numpy(is_mutual.sum(1)).clamp_min(1)
-    return Neighbours(torch.from_numpy(np.take_along_axis(near, order, 1)), count)
+    degree = torch.from_numpy(is_mutual.sum(1)).clamp_min(1)
+    return Neighbours(torch.from_numpy(np.take_along_axis(near, order, 1)), degree)
 
 
 def _features(rows: Rows, index: Tensor, prepare: Callable[[Tensor], Tensor]) -> np.ndarray:
