@@ -146,8 +146,12 @@ def test_help_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
 WRONG = {
     "no model": ("fit {digits}/grey.npy --out {new} --model gmm", "infinite, dpgmm, gaussian"),
     "components": (
-        "fit {digits}/grey.npy --out {new} --model infinite --components 3",
-        "--components has no meaning with --model infinite",
+        "fit {digits}/grey.npy --out {new} --model dpgmm --components 3",
+        "--components has no meaning with --model dpgmm",
+    ),
+    "moved rows": (
+        "fit {digits}/grey.npy --out {new} --augmentation affine",
+        "augmentation='affine' needs image_shape",
     ),
     "no components": (
         "fit {digits}/grey.npy --out {new} --model dlgmm --components 0",

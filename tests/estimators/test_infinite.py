@@ -11,6 +11,7 @@ import pytest
 from infimix import InfiniteMixtureVAE
 from infimix.errors import DivergedError
 from infimix.estimators import build
+from infimix.mixture import FiniteDirichlet
 from infimix.training import TrainConfig
 
 MakeQuick = Callable[..., InfiniteMixtureVAE]
@@ -103,6 +104,33 @@ def test_convolutions(make_quick: MakeQuick, images: np.ndarray, image_shape: An
 
 
 @pytest.mark.parametrize(
+    "views",
+    [
+        {"n_neighbors": 0},
+        {"n_neighbors": 500},
+        {"n_neighbors": 0, "augmentation": "affine"},
+        {"augmentation": "affine"},
+    ],
+    ids=["none", "all others", "moved", "moved neighbours"],
+)
+def test_views(make_quick: MakeQuick, images: np.ndarray, views: dict[str, Any]) -> None:
+    model = make_quick(image_shape=(6, 6), **views).fit(images)
+    has_views = views != {"n_neighbors": 0}
+    assert ("closeness" in model.history_[0]) == has_views
+    assert "closeness" not in model.history_[-1]
+    again = make_quick(image_shape=(6, 6), **views).fit(images)
+    np.testing.assert_array_equal(again.transform(images), model.transform(images))
+
+
+def test_a_number_of_components_that_is_given(make_quick: MakeQuick, images: np.ndarray) -> None:
+    assert make_quick().fit(images).n_components_ == 2
+    model = make_quick(n_components=1).fit(images)
+    assert model.n_components_ == len(model.weights_) == 1
+    assert {record["n_components"] for record in model.history_} == {None, 1}
+    assert isinstance(model.module_.mixture.law, FiniteDirichlet)
+
+
+@pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"network": "conv"}, "needs image_shape"),
@@ -118,6 +146,10 @@ def test_convolutions(make_quick: MakeQuick, images: np.ndarray, image_shape: An
         ({"resume": True, "run_dir": "a", "random_state": None}, "an integer random_state"),
         ({"validation_fraction": 1.0}, "'validation_fraction' parameter"),
         ({"warm_up_epochs": 0}, "'warm_up_epochs' parameter"),
+        ({"augmentation": "affine"}, "augmentation='affine' needs image_shape"),
+        ({"augmentation": "flip"}, "'augmentation' parameter"),
+        ({"n_neighbors": -1}, "'n_neighbors' parameter"),
+        ({"n_components": 0}, "'n_components' parameter"),
     ],
 )
 def test_wrong_parameters(

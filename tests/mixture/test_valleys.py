@@ -1,5 +1,7 @@
 """Valleys against densities that are known, the tree against SciPy's, groups against their rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,12 @@ from infimix.mixture import (
     Block,
     DPMixture,
     Family,
+    FullCovariance,
     StickBreaking,
+    fit_mixture,
     group_moments,
     groups_of,
+    join_parts,
     join_path,
     valley_depths,
 )
@@ -132,3 +137,28 @@ def test_moments_of_groups_are_those_of_their_rows(family: Family, make_prior) -
     expected = np.cov(rows.T)
     expected = expected if family.name == "full" else expected.diagonal()
     np.testing.assert_allclose(cov[0], expected, rtol=0.02, atol=0.02)
+
+
+def test_parts_without_a_valley_become_one_component() -> None:
+    """A half circle and a ball: many parts, two components, or as many as are asked for."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, np.pi, 3000)
+    bent = np.stack([10 * np.cos(angle), 10 * np.sin(angle)], 1) + rng.normal(size=(3000, 2)) / 2
+    ball = rng.normal(size=(1500, 2)) - [0, 12]
+    rows = Block(torch.from_numpy(np.concatenate([bent, ball])))
+    blocks = [rows]
+    plan = {"n_components": 10, "max_components": 20, "n_restarts": 2, "max_sweeps": 100}
+    fit = fit_mixture(
+        FullCovariance(2), blocks, 4500, law=StickBreaking(1.0), tol=1e-4, seed=0, **plan
+    )
+    n_parts, total = fit.mixture.n_components, fit.mixture.sums.sum(0)
+    assert n_parts > 2
+    for asked, expected in ((None, 2), (3, 3), (n_parts, n_parts), (n_parts + 2, n_parts + 2)):
+        joined = replace(fit)
+        join_parts(joined, rows, asked, seed=0)
+        assert joined.mixture.n_components == expected
+        torch.testing.assert_close(joined.mixture.sums[:, 0].sum(), total[0])
+        if asked is None:
+            torch.testing.assert_close(joined.mixture.sums.sum(0), total)
+            label = joined.mixture.log_joint(joined.mixture.family.features(rows.z)).argmax(1)
+            assert (label[3000:] == label[3000]).float().mean() > 0.99

@@ -53,8 +53,9 @@ def test_the_second_gradient_is_a_multiple_of_the_first(scale: float) -> None:
     torch.testing.assert_close(mean.grad, expected)
 
 
-def test_nothing_moves_where_neither_pulls() -> None:
+@pytest.mark.parametrize("pull", [0.0, 1.0])
+def test_codes_that_nothing_draws_together_follow_the_first_alone(pull: float) -> None:
     mean = codes(0).requires_grad_()
     first, second = Balance.apply(mean)
-    (0 * first.sum() + 0 * second.sum()).backward()
-    torch.testing.assert_close(mean.grad, torch.zeros_like(mean))
+    (pull * first.sum() + 0 * second.sum()).backward()
+    torch.testing.assert_close(mean.grad, torch.full_like(mean, pull))

@@ -113,3 +113,25 @@ def test_bounds_tighten_and_never_pass_the_evidence(
     weights = (log_w - torch.from_numpy(exact)).exp().numpy()
     assert (np.abs(weights.mean(0) - 1) < 5 * weights.std(0) / math.sqrt(N_DRAWS)).all()
     assert weights.std(0).max() < 3
+
+
+def test_a_row_decoded_from_its_view_stays_below_the_evidence(
+    make_module: MakeModule, make_rows: Callable[[str, int, int], Tensor]
+) -> None:
+    """Row by row, whatever is encoded in place of it; a far row is a worse one to encode."""
+    x = make_rows("normal", N, D).double()
+    module = line(make_module, "normal", heavy_tails=True)
+    module.start_epoch(Pass(len(x), lambda: iter([x])))
+    exact = log_evidence(module, x.numpy())
+    order = torch.linalg.vector_norm(x[:, None] - x, dim=2).argsort(1)
+    generator = torch.Generator().manual_seed(0)
+    mean = []
+    with torch.no_grad():
+        for rank in (0, 1, N // 2):  # the row itself, its nearest, a far one
+            view = x[order[:, rank]]
+            draws = [module.objective(x, generator, view).total for _ in range(300)]
+            bound = torch.stack(draws).mean(0).numpy()
+            error = torch.stack(draws).std(0).numpy() / math.sqrt(300)
+            assert (bound < exact + 4 * error).all()
+            mean.append(bound.mean())
+    assert min(mean[:2]) > mean[2] + 1

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from infimix.errors import DivergedError
 from infimix.models import ElboTerms, InfiniteMixtureModule, Pass
+from infimix.models.closeness import closeness
 
 MakeModule = Callable[..., InfiniteMixtureModule]
 MakeRows = Callable[[str, int, int], Tensor]
@@ -131,3 +133,36 @@ def test_codes_that_are_not_finite_start_no_mixture(make_module: MakeModule, row
         module.encoder.mean.bias[0] = torch.nan
     with pytest.raises(DivergedError, match="lower learning_rate"):
         module.start_epoch(Pass(N, lambda: iter([rows])))
+
+
+def test_views_have_closeness_in_the_warm_up_only(make_module: MakeModule, rows: Tensor) -> None:
+    module = make_module("normal", D, 2)
+    view = rows.roll(1, 0)
+    warm = module.objective(rows, torch.Generator().manual_seed(0), view)
+    mean = module.embed(rows)
+    torch.testing.assert_close(warm.closeness, closeness(mean, mean.roll(1, 0)))
+    torch.testing.assert_close(warm.reconstruction, module.elbo(rows, noise_of(0)).reconstruction)
+    module.start_epoch(Pass(N, lambda: iter([rows])))
+    joint = module.objective(rows, torch.Generator().manual_seed(0), view)
+    assert joint.closeness is None
+    qz = module.encode(view)
+    z = qz.mean + qz.stddev * noise_of(0)
+    torch.testing.assert_close(joint.reconstruction, module.decode(z).log_prob(rows))
+
+
+def noise_of(seed: int) -> Tensor:
+    return torch.randn(N, 2, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("n_fixed", [1, 2, 3])
+def test_a_number_that_is_given_is_kept(make_module: MakeModule, n_fixed: int) -> None:
+    rng = np.random.default_rng(0)
+    centre = np.array([[0.0, 0.0], [8.0, 1.0], [-3.0, 9.0]])[np.arange(240) % 3]
+    x = torch.from_numpy(np.hstack([centre, np.zeros((240, 3))]) + rng.normal(size=(240, 5)))
+    module = make_module("normal", D, 2, max_components=8, n_fixed=n_fixed)
+    blocks = Pass(240, lambda: iter([x.float()]))
+    module.start_epoch(blocks)
+    assert module.n_components == n_fixed
+    module.eval().start_epoch(blocks)
+    assert module.n_components == n_fixed
+    assert float(module.mixture.counts.sum()) == pytest.approx(240, rel=1e-6)

@@ -64,6 +64,14 @@ def fit(
     network: Annotated[
         Literal["mlp", "conv"] | None, typer.Option(help="conv is for images.")
     ] = None,
+    augmentation: Annotated[
+        Literal["affine"] | None,
+        typer.Option(help="affine: encode images turned, zoomed, sheared and shifted a little."),
+    ] = None,
+    neighbors: Annotated[
+        int | None,
+        typer.Option(help="Near rows that may be encoded in place of a row; 0: the row itself."),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")
     ] = None,
@@ -94,6 +102,8 @@ def fit(
         "--max-epochs": ("max_epochs", max_epochs),
         "--latent": ("n_latent", latent),
         "--network": ("network", network),
+        "--augmentation": ("augmentation", augmentation),
+        "--neighbors": ("n_neighbors", neighbors),
         "--device": ("device", device),
         "--resume": ("resume", resume or None),
     }

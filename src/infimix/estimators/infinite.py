@@ -29,7 +29,8 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
     n_latent : int, default=10
         L, dimension of the embedding.
     n_components : int, optional
-        Their number, if it is known: then the prior is a finite mixture, and none are merged.
+        Their number, if it is known: then the prior is a finite mixture, and none are merged;
+        those that lose all their rows are dropped.
     max_components : int or "auto", default="auto"
         Components that the mixture begins with, and the most that there may be; "auto" begins
         with 30, or the number of rows if less, and has no limit.

@@ -45,5 +45,5 @@ class Balance(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, first: Tensor, second: Tensor) -> Any:
         """Add the gradients, the second scaled."""
-        ratio = first.norm() / second.norm().clamp_min(torch.finfo(second.dtype).tiny)
-        return first + SHARE * ratio * second
+        direction = second / second.norm().clamp_min(torch.finfo(second.dtype).tiny)
+        return first + SHARE * first.norm() * direction

@@ -18,7 +18,7 @@ gradients, the mixture all of it by its statistics.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -32,6 +32,7 @@ from infimix.mixture import (
     FullCovariance,
     MixtureFit,
     MixtureState,
+    StickBreaking,
     WeightLaw,
     coarsen,
     fit_mixture,
@@ -65,7 +66,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
     max_components : int or None
         Most that there may be, if there is a limit.
     n_fixed : int or None
-        Components that there shall be, if they are not to be found.
+        Components to begin with, none of which are merged, if they are not to be found.
     heavy_tails : bool
         Whether components are Student's t, their degrees of freedom learned.
     n_restarts : int
@@ -221,11 +222,13 @@ class InfiniteMixtureModule(LatentMixtureModule):
             fit = self._start(blocks, rows.n_rows)
         else:
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
+        plan: dict[str, Any] = {"max_sweeps": self.SWEEPS, "tol": self.TOLERANCE}
         if self.n_fixed is None:
-            settle(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE, caution=caution)
+            settle(fit, blocks, caution=caution, **plan)
         else:
             fit.mixture = coarsen(fit.mixture, caution)
-            improve(fit, blocks, max_sweeps=self.SWEEPS, tol=self.TOLERANCE)
+            improve(fit, blocks, **plan)
+            fit.mixture = fit.mixture.sort()
         # What is trained no more answers to all rows; what moves on does so at what they are worth.
         zeta = fit.mixture.zeta if self.training else 1.0
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
@@ -238,7 +241,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             n_rows,
             n_components=self.n_start,
             max_components=self.max_components or n_rows,
-            law=self.state.law,
+            law=StickBreaking(float(self.state.alpha)),  # of parts there may be any number
             n_restarts=self.n_restarts,
             max_sweeps=self.SWEEPS,
             tol=self.TOLERANCE,
@@ -246,6 +249,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             heavy_tails=self.heavy_tails,
         )
         join_parts(fit, sample_rows(blocks, n_rows, self.seed), self.n_fixed, self.seed)
+        fit.mixture = replace(fit.mixture, law=self.state.law)
         return fit
 
     def _moments(self, x: Tensor) -> Tensor:
