@@ -86,6 +86,10 @@ def test_fit_writes_a_run_directory_and_says_what_it_found(
 def test_demo_finds_the_digits_without_their_labels(tmp_path: Path) -> None:
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     assert {path.name for path in (tmp_path / "demo").iterdir()} >= RUN_LAYOUT
+    picture = np.asarray(Image.open(tmp_path / "demo" / "picture.png"))
+    assert picture.shape[:2] == (480, 1040)
+    colours = np.unique(picture[:, :580].reshape(-1, picture.shape[2]), axis=0)
+    assert len(colours) > 100  # the map is drawn, not left white
     metrics = json.loads((tmp_path / "demo" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["n_rows"] == 1797
     assert metrics["scores"]["train"]["nmi"] >= 0.8

@@ -28,8 +28,11 @@ def demo(
     resume: Resume = False,
     force: Force = False,
 ) -> int:
-    """Cluster handwritten digits with the defaults and write a report; needs no network."""
-    return fit("digits", out, resume=resume, force=force)
+    """Cluster handwritten digits with the defaults; a report and a picture; needs no network."""
+    code = fit("digits", out, resume=resume, force=force)
+    if code == 0:
+        _draw(out)
+    return code
 
 
 @app.command(epilog="Example: infimix fit mnist --out runs/mnist")
@@ -144,6 +147,21 @@ def fit(
         )
         return INTERRUPTED
     return 0
+
+
+def _draw(run: Path) -> None:
+    """Write ``picture.png``: the map of digits, and samples of each component."""
+    from matplotlib.figure import Figure
+
+    from infimix.data import load
+    from infimix.estimators import load as load_run
+
+    model, digits = load_run(run), load("digits")
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    model.plot_latent(digits.X, ax=left)
+    model.plot_components(image_shape=digits.image_shape, ax=right)
+    figure.savefig(run / "picture.png", dpi=80)
 
 
 def _fit_options(estimator: Any, model: str, log_in: Path | None) -> dict[str, Any]:

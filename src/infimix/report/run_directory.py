@@ -23,6 +23,7 @@ RUN_FILES = (
     "metrics.json",
     "summary.npz",
     "report.html",
+    "picture.png",  # of the demo
     "checkpoints",
     "tensorboard",
     "autoencoder",  # these of two stages
