@@ -31,6 +31,7 @@ def build(
     heavy_tails: bool = False,
     concentration: float = 1.0,
     n_fixed: int | None = None,
+    by_valleys: bool = True,
 ) -> InfiniteMixtureModule:
     """Module whose weights are always the same; `networks` replaces encoder and decoder."""
     with torch.random.fork_rng(devices=[]):
@@ -52,6 +53,7 @@ def build(
         n_start=max_components,
         max_components=max_components,
         n_fixed=n_fixed,
+        by_valleys=by_valleys,
         heavy_tails=heavy_tails,
         n_restarts=2,
         seed=0,

@@ -45,9 +45,13 @@ def codes() -> Tensor:
     return torch.from_numpy(centre + rng.normal(size=(N, L)) * [1.0, 0.5])
 
 
-def frozen(make_module: MakeModule, log_var: float, max_components: int) -> InfiniteMixtureModule:
+def frozen(
+    make_module: MakeModule, log_var: float, max_components: int, *, by_valleys: bool = True
+) -> InfiniteMixtureModule:
     networks = (FrozenEncoder(log_var), nn.Linear(L, L))
-    module = make_module("normal", L, L, networks=networks, max_components=max_components)
+    module = make_module(
+        "normal", L, L, networks=networks, max_components=max_components, by_valleys=by_valleys
+    )
     return module.double()
 
 
@@ -124,3 +128,15 @@ def test_no_prior_in_the_warm_up(make_module: MakeModule, codes: Tensor) -> None
     assert terms.statistics is None
     assert not terms.log_prior.any()
     assert not terms.kl_mixture.any()
+
+
+@pytest.mark.parametrize("by_valleys", [True, False])
+def test_a_bent_cluster_is_one_component_where_valleys_decide(
+    make_module: MakeModule, *, by_valleys: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, np.pi, 3000)
+    bent = np.stack([10 * np.cos(angle), 10 * np.sin(angle)], 1) + rng.normal(size=(3000, 2)) / 2
+    module = frozen(make_module, log_var=-80.0, max_components=8, by_valleys=by_valleys)
+    module.start_epoch(Pass(3000, lambda: iter([torch.from_numpy(bent)])))
+    assert (module.n_components == 1) == by_valleys

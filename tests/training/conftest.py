@@ -38,6 +38,7 @@ def build() -> InfiniteMixtureModule:
         n_start=4,
         max_components=4,
         n_fixed=None,
+        by_valleys=True,
         heavy_tails=True,
         n_restarts=1,
         seed=0,

@@ -52,7 +52,7 @@ def run(X):
     module = InfiniteMixtureModule(
         Encoder(MLPBody(D, (8,)), L), MLPDecoder(L, (8,), D), NormalLikelihood(D),
         n_latent=L, law=StickBreaking(1.0), n_start=4, max_components=4, n_fixed=None,
-        heavy_tails=True, n_restarts=1, seed=0,
+        by_valleys=True, heavy_tails=True, n_restarts=1, seed=0,
     )
     rows = rows_on(X, np.zeros(D), np.ones(D), torch.device("cpu"))
     index = torch.arange(len(X))

@@ -152,6 +152,7 @@ def build_infinite(estimator: Any, n_start: int, seed: int) -> InfiniteMixtureMo
         n_start=n_start,
         max_components=None if estimator.max_components == "auto" else estimator.max_components,
         n_fixed=n_fixed,
+        by_valleys=estimator.n_neighbors > 0 or estimator.augmentation is not None,
         heavy_tails=estimator.heavy_tails,
         n_restarts=estimator.n_init,
         seed=seed,

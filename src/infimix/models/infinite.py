@@ -67,6 +67,9 @@ class InfiniteMixtureModule(LatentMixtureModule):
         Most that there may be, if there is a limit.
     n_fixed : int or None
         Components to begin with, none of which are merged, if they are not to be found.
+    by_valleys : bool
+        Whether components are what valleys of the density part; codes that no warm-up has drawn
+        together have none, and components are merged by their evidence alone.
     heavy_tails : bool
         Whether components are Student's t, their degrees of freedom learned.
     n_restarts : int
@@ -90,6 +93,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         n_start: int,
         max_components: int | None,
         n_fixed: int | None,
+        by_valleys: bool,
         heavy_tails: bool,
         n_restarts: int,
         seed: int,
@@ -97,7 +101,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         super().__init__()
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.n_latent, self.n_start = n_latent, n_start
-        self.max_components, self.n_fixed = max_components, n_fixed
+        self.max_components, self.n_fixed, self.by_valleys = max_components, n_fixed, by_valleys
         self.heavy_tails, self.n_restarts, self.seed = heavy_tails, n_restarts, seed
         self.state = MixtureState(FullCovariance(n_latent), law)
 
@@ -234,21 +238,25 @@ class InfiniteMixtureModule(LatentMixtureModule):
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
 
     def _start(self, blocks: list[Block], n_rows: int) -> MixtureFit:
-        """Find clusters among codes that lie still, and make each one component."""
+        """Find clusters among codes, and make each one component."""
+        # Where no valleys join them again, splits would leave splinters.
+        most = (self.max_components or n_rows) if self.by_valleys else None
         fit = fit_mixture(
             self.state.family,
             blocks,
             n_rows,
             n_components=self.n_start,
-            max_components=self.max_components or n_rows,
+            max_components=most,
             law=StickBreaking(float(self.state.alpha)),  # of parts there may be any number
             n_restarts=self.n_restarts,
             max_sweeps=self.SWEEPS,
             tol=self.TOLERANCE,
             seed=self.seed,
             heavy_tails=self.heavy_tails,
+            caution=1.0 if self.by_valleys else self.CAUTION,
         )
-        join_parts(fit, sample_rows(blocks, n_rows, self.seed), self.n_fixed, self.seed)
+        if self.by_valleys or self.n_fixed is not None:
+            join_parts(fit, sample_rows(blocks, n_rows, self.seed), self.n_fixed, self.seed)
         fit.mixture = replace(fit.mixture, law=self.state.law)
         return fit
 
