@@ -24,6 +24,7 @@ from infimix.mixture import (
     join_parts,
     join_path,
     valley_depths,
+    without_background,
 )
 from infimix.mixture.valleys import FAR
 
@@ -162,3 +163,33 @@ def test_parts_without_a_valley_become_one_component() -> None:
             torch.testing.assert_close(joined.mixture.sums.sum(0), total)
             label = joined.mixture.log_joint(joined.mixture.family.features(rows.z)).argmax(1)
             assert (label[3000:] == label[3000]).float().mean() > 0.99
+
+
+def ring(n_clusters: int, n_wide: int, width: float) -> Block:
+    """Small clusters on a circle of radius 6, and wide ones over all of them."""
+    rng = np.random.default_rng(0)
+    angle = 2 * np.pi * np.arange(n_clusters) / n_clusters
+    centres = 6 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    small = np.concatenate([rng.normal(c, 0.3, (400, 2)) for c in centres])
+    wide = rng.normal(0, width, (300 * n_wide, 2))
+    return Block(torch.from_numpy(np.concatenate([small, wide])))
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "n_wide", "width", "kept"),
+    [(6, 1, 5.0, 6), (6, 0, 1.0, 6), (6, 1, 0.5, 7), (1, 1, 5.0, 2)],
+    ids=["a background", "none", "a small one amidst", "two, one within the other"],
+)
+def test_a_component_over_all_others_is_dropped(
+    n_clusters: int, n_wide: int, width: float, kept: int
+) -> None:
+    rows, family = ring(n_clusters, n_wide, width), FullCovariance(2)
+    K = n_clusters + n_wide
+    label = torch.arange(n_clusters).repeat_interleave(400)
+    label = torch.cat([label, torch.full((300 * n_wide,), n_clusters)])
+    sums = torch.nn.functional.one_hot(label, K).double().mT @ family.features(rows.z)
+    prior = family.weak_prior(rows.z.mean(0), rows.z.mT.cov(), 0.05)
+    mixture = DPMixture(family, prior, StickBreaking(1.0), sums)
+    left = without_background(mixture)
+    assert left.n_components == kept
+    torch.testing.assert_close(left.sums[:n_clusters], sums[:n_clusters])

@@ -21,6 +21,7 @@ from infimix.report import write_report
 EVIL = "<img src=x onerror=window.evil=1><script>window.evil=1</script>\"'&amp;"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 SECONDS, MEGABYTES = 3.0, 15.0
+PATIENCE = 120_000  # ms that a busy machine may take for one thing
 BUSY = 2.0  # times what a page of plotly alone takes: the limit on a machine that is busy
 
 
@@ -36,6 +37,7 @@ def chromium():
     with sync_playwright() as playwright:
         # Tests in containers run as root, for whom chromium has no sandbox.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -47,6 +49,7 @@ def visit(chromium):
 
     def visit(path, size=WIDE, scheme="light"):
         context = chromium.new_context(viewport=size, color_scheme=scheme, offline=True)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         listen(page, complaints)
@@ -63,6 +66,7 @@ def visit(chromium):
 def opened(chromium, table_report):
     """The report of the table in a window, and what it complains of."""
     context = chromium.new_context(viewport=WIDE, offline=True)
+    context.set_default_timeout(PATIENCE)
     page, complaints = context.new_page(), []
     listen(page, complaints)
     open_file(page, table_report)

@@ -7,7 +7,7 @@ from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
 from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.fit import fit_mixture, join_parts, search, settle
+from infimix.mixture.fit import fit_mixture, join_parts, search, settle, without_background
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
     Merge,
@@ -87,4 +87,5 @@ __all__ = [
     "settle",
     "split",
     "valley_depths",
+    "without_background",
 ]

@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.stats import chi2  # type: ignore[import-untyped]
 from torch.nn.functional import one_hot
 
 from infimix.mixture import ranks
@@ -210,6 +211,34 @@ def join_parts(fit: MixtureFit, sample: Block, n_components: int | None, seed: i
     n_groups = n_components or 1 + sum(join.depth >= VALLEY for join in path)
     groups = groups_of(path, mixture.weights(), n_groups)
     fit.mixture = mixture.with_statistics(one_hot(groups).to(mixture.sums).mT @ mixture.sums)
+
+
+def without_background(mixture: DPMixture) -> DPMixture:
+    """Mixture without components that stretch over most of the others.
+
+    What lies between clusters is at times given a wide component of its own, which is no cluster
+    but the tails of all. It is told by this: the means of more than half of the other components
+    lie within the ellipsoid of 99 % of its rows.
+
+    Parameters
+    ----------
+    mixture : DPMixture
+
+    Returns
+    -------
+    DPMixture
+        To be swept: rows of what is dropped belong to nothing yet.
+    """
+    radius = math.sqrt(chi2.ppf(0.99, mixture.family.n_features))
+    while (K := mixture.n_components) > 2:
+        distance = mixture.mahalanobis(mixture.components.m)  # (K, K) of means to components
+        n_within = (distance < radius).sum(0) - 1  # without its own
+        widest = int(n_within.argmax())
+        if int(n_within[widest]) <= (K - 1) / 2:
+            break
+        keep = [k for k in range(K) if k != widest]
+        mixture = mixture.with_statistics(mixture.sums[keep])
+    return mixture
 
 
 def _start(

@@ -40,6 +40,7 @@ from infimix.mixture import (
     join_parts,
     sample_rows,
     settle,
+    without_background,
 )
 from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
 from infimix.models.closeness import Balance, closeness
@@ -257,6 +258,8 @@ class InfiniteMixtureModule(LatentMixtureModule):
         )
         if self.by_valleys or self.n_fixed is not None:
             join_parts(fit, sample_rows(blocks, n_rows, self.seed), self.n_fixed, self.seed)
+        if self.by_valleys and self.n_fixed is None:
+            fit.mixture = without_background(fit.mixture)
         fit.mixture = replace(fit.mixture, law=self.state.law)
         return fit
 
