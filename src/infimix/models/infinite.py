@@ -233,7 +233,12 @@ class InfiniteMixtureModule(LatentMixtureModule):
         else:
             fit.mixture = coarsen(fit.mixture, caution)
             improve(fit, blocks, **plan)
-            fit.mixture = fit.mixture.sort()
+        if self.by_valleys and self.n_fixed is None:
+            clusters = without_background(fit.mixture)
+            if clusters.n_components < fit.mixture.n_components:
+                fit.mixture = clusters
+                improve(fit, blocks, **plan)
+        fit.mixture = fit.mixture.sort()
         # What is trained no more answers to all rows; what moves on does so at what they are worth.
         zeta = fit.mixture.zeta if self.training else 1.0
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
@@ -258,8 +263,6 @@ class InfiniteMixtureModule(LatentMixtureModule):
         )
         if self.by_valleys or self.n_fixed is not None:
             join_parts(fit, sample_rows(blocks, n_rows, self.seed), self.n_fixed, self.seed)
-        if self.by_valleys and self.n_fixed is None:
-            fit.mixture = without_background(fit.mixture)
         fit.mixture = replace(fit.mixture, law=self.state.law)
         return fit
 
