@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from infimix.estimators import DPGaussianMixture
 from infimix.mixture import (
     Block,
+    DPMixture,
     FullCovariance,
     StickBreaking,
     e_step,
@@ -140,3 +141,22 @@ def test_a_bent_cluster_is_one_component_where_valleys_decide(
     module = frozen(make_module, log_var=-80.0, max_components=8, by_valleys=by_valleys)
     module.start_epoch(Pass(3000, lambda: iter([torch.from_numpy(bent)])))
     assert (module.n_components == 1) == by_valleys
+
+
+@pytest.mark.parametrize("by_valleys", [True, False])
+def test_a_background_is_dropped_when_the_mixture_settles(
+    make_module: MakeModule, *, by_valleys: bool
+) -> None:
+    """Six clusters on a circle, and few rows over all of them, as a component of their own."""
+    rng, angle = np.random.default_rng(0), 2 * np.pi * np.arange(6) / 6
+    small = [rng.normal((6 * np.cos(a), 6 * np.sin(a)), 0.3, (400, 2)) for a in angle]
+    z = torch.from_numpy(np.concatenate([*small, rng.normal(0, 5, (300, 2))]))
+    module = frozen(make_module, log_var=-80.0, max_components=8, by_valleys=by_valleys)
+    family, label = FullCovariance(L), torch.arange(6).repeat_interleave(400)
+    member = torch.nn.functional.one_hot(torch.cat([label, torch.full((300,), 6)])).double()
+    prior = family.weak_prior(z.mean(0), z.mT.cov(), 0.05)
+    mixture = DPMixture(family, prior, StickBreaking(1.0), member.mT @ family.features(z))
+    module.state.store(mixture, prior)
+    module.eval().start_epoch(Pass(len(z), lambda: iter([z])))
+    assert module.n_components == (6 if by_valleys else 7)
+    assert float(module.mixture.counts.sum()) == pytest.approx(len(z), rel=1e-6)

@@ -1,11 +1,16 @@
 """Neighbours against a search by hand; images that are moved; what is drawn."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from infimix.training import Views, nearest, rows_on, warp_of
+from infimix.models import ElboTerms, InfiniteMixtureModule, Pass
+from infimix.training import TrainConfig, Views, fit, nearest, rows_on, warp_of
 from infimix.training.rows import HeldRows
 from infimix.training.views import Neighbours
 
@@ -98,3 +103,51 @@ def test_images_move_a_little(shape: tuple[int, ...]) -> None:
 def test_a_border_goes_on_where_an_image_leaves() -> None:
     moved = warp_of((8, 8))(torch.full((20, 64), 0.3), torch.Generator().manual_seed(0))
     torch.testing.assert_close(moved, torch.full((20, 64), 0.3))
+
+
+def test_the_loop_asks_for_views_of_the_rows_of_the_batch(
+    make_module: Callable[[], InfiniteMixtureModule], X: np.ndarray
+) -> None:
+    """With each row its only neighbour the view is the row, wherever the row stands in the data."""
+    rows = rows_on(X, np.zeros(X.shape[1]), np.ones(X.shape[1]), torch.device("cpu"))
+    train = torch.arange(len(X) - 1, 9, -1)  # places in `train` are not places in the rows
+    own = torch.arange(len(train))[:, None]
+    views = Views(rows, train, Neighbours(own, torch.ones(len(train), dtype=torch.long)), None)
+    module, seen = make_module(), []
+    objective = module.objective
+
+    def watched(x: Tensor, generator: torch.Generator, view: Tensor | None = None) -> ElboTerms:
+        if module.training:
+            assert view is not None
+            assert torch.equal(x, view)
+            seen.append(len(x))
+        return objective(x, generator, view)
+
+    module.objective = watched
+    config = TrainConfig(1, 1, 16, 1e-3, patience=5, seed=0)
+    fit(module, rows, train, Pass(0, lambda: iter([])), config, views=views)
+    assert sum(seen) == 2 * len(train)
+
+
+def test_a_resumed_run_draws_the_same_views(
+    train: Callable[..., Any], config: TrainConfig, X: np.ndarray, tmp_path: Path
+) -> None:
+    def views() -> Views:
+        rows = rows_on(X, np.zeros(X.shape[1]), np.ones(X.shape[1]), torch.device("cpu"))
+        index = torch.arange(len(X) - 10)
+        return Views(rows, index, nearest(rows, index, lambda block: block, 5, 0), None)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(record: dict[str, Any]) -> None:
+        if record["epoch"] == 2:
+            raise KilledError
+
+    whole = train(config, views=views())
+    with pytest.raises(KilledError):
+        train(config, tmp_path, views=views(), watch=kill)
+    resumed = train(config, tmp_path, views=views(), resume=True)
+    ours, theirs = resumed.module.state_dict(), whole.module.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert whole.state.history[0]["closeness"] < 0

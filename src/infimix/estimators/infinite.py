@@ -20,9 +20,10 @@ from infimix.training import Rows, TrainConfig, Views
 class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
     """Variational autoencoder with a Dirichlet-process mixture prior: clusters without a number.
 
-    One bound is climbed by the networks and by the mixture. Training begins as an autoencoder
-    (warm-up); then the mixture is started in the latent space and all is trained together, while
-    components merge as far as the evidence asks for it.
+    Training begins as an autoencoder whose codes are drawn together along neighbours (warm-up);
+    then the mixture is started in the latent space, from the clusters that valleys of the density
+    part, and one bound is climbed by the networks and by the mixture, while components merge as far
+    as the evidence asks for it.
 
     Parameters
     ----------

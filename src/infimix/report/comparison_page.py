@@ -4,10 +4,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from infimix.report.comparison import NOTHING, Column, Comparison
-from infimix.report.formats import duration, score
+from infimix.report.formats import duration, score, template
 from infimix.training import write_atomically
 
 
@@ -27,17 +25,9 @@ def write_comparison(comparison: Comparison, out: str | os.PathLike[str]) -> Pat
         The page: one file, without scripts, that needs no network.
     """
     out = Path(out)
-    environment = Environment(
-        loader=PackageLoader("infimix.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(cell=cell_text, best=best_of, score=score)
-    template = environment.get_template("comparison.html.j2")
+    filters = {"cell": cell_text, "best": best_of, "score": score}
     links = [_link(run.path / "report.html", out) for run in comparison.runs]
-    page = template.render(comparison=comparison, links=links)
+    page = template("comparison.html.j2", filters).render(comparison=comparison, links=links)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, page.encode())
     return out

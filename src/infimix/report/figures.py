@@ -64,18 +64,7 @@ def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
             ("bound", "train", TRAIN_COLOUR, "solid"),
             ("valid_bound", "validation", VALID_COLOUR, "dot"),
         ):
-            drawn = [(e["epoch"], e[key]) for e in entries if e.get(key) is not None]
-            if drawn:
-                epochs, values = zip(*drawn, strict=True)
-                figure.add_scatter(
-                    x=epochs,
-                    y=values,
-                    name=name,
-                    mode="lines+markers" if len(drawn) <= 60 else "lines",
-                    line={"color": colour, "dash": dash, "width": 2},
-                    marker={"size": 5},
-                    hovertemplate=f"epoch %{{x}}<br>{name} %{{y:.4f}}<extra></extra>",
-                )
+            _add_curve(figure, entries, key, name, {"color": colour, "dash": dash, "width": 2})
         if not figure.data:
             continue
         last = entries[-1].get("bound")
@@ -139,18 +128,8 @@ def terms_plot(history: list[dict[str, Any]]) -> Plot | None:
     entries = [entry for entry in history if entry["phase"] != "warm-up"]
     figure = go.Figure()
     for i, (key, words) in enumerate(TERMS.items()):
-        drawn = [(e["epoch"], e[key]) for e in entries if e.get(key) is not None]
-        if drawn:
-            epochs, values = zip(*drawn, strict=True)
-            figure.add_scatter(
-                x=epochs,
-                y=values,
-                name=words.partition(":")[0].partition(",")[0],
-                mode="lines+markers" if len(drawn) <= 60 else "lines",
-                line={"color": COLOURS[i], "dash": ("solid", "dot", "dash")[i % 3], "width": 2},
-                marker={"size": 5},
-                hovertemplate=f"epoch %{{x}}<br>{words} %{{y:.4f}}<extra></extra>",
-            )
+        line = {"color": COLOURS[i], "dash": ("solid", "dot", "dash")[i % 3], "width": 2}
+        _add_curve(figure, entries, key, words.partition(":")[0].partition(",")[0], line)
     if not figure.data:
         return None
     _dress(figure, "epoch", "nats per row")
@@ -158,6 +137,24 @@ def terms_plot(history: list[dict[str, Any]]) -> Plot | None:
     alt = f"Curves of {len(figure.data)} terms of the bound; their last values are in the table."
     caption = "The bound is the sum of these, but for the KL, which is subtracted."
     return Plot("terms", "Terms of the bound", caption, alt, figure.to_json())
+
+
+def _add_curve(
+    figure: go.Figure, entries: list[dict[str, Any]], key: str, name: str, line: dict[str, Any]
+) -> None:
+    """Draw one number of the records over epochs; nothing if none has it."""
+    drawn = [(e["epoch"], e[key]) for e in entries if e.get(key) is not None]
+    if drawn:
+        epochs, values = zip(*drawn, strict=True)
+        figure.add_scatter(
+            x=epochs,
+            y=values,
+            name=name,
+            mode="lines+markers" if len(drawn) <= 60 else "lines",
+            line=line,
+            marker={"size": 5},
+            hovertemplate=f"epoch %{{x}}<br>{name} %{{y:.4f}}<extra></extra>",
+        )
 
 
 def last_terms(history: list[dict[str, Any]]) -> list[tuple[str, float]]:

@@ -1,4 +1,21 @@
-"""Numbers as a page shows them."""
+"""Templates of the pages, and numbers as they show them."""
+
+from collections.abc import Callable
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+
+def template(name: str, filters: dict[str, Callable[..., str]]) -> Template:
+    """Template of a page: what comes from the data is escaped, what is missing is an error."""
+    environment = Environment(
+        loader=PackageLoader("infimix.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)
 
 
 def nats(value: float | None) -> str:

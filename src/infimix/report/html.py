@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import plotly
 import sklearn
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
@@ -26,7 +25,7 @@ from infimix.report.figures import (
     terms_plot,
     tree_plot,
 )
-from infimix.report.formats import FILTERS
+from infimix.report.formats import FILTERS, template
 from infimix.report.groups import Group, groups_of_run
 from infimix.report.images import sheet, strip
 from infimix.report.run_directory import RunDirectory, read_run_directory
@@ -79,15 +78,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
             f"{run.path / 'summary.npz'} is of an earlier infimix and lacks what a report shows; "
             "fit again for a new report. The old report.html is left as it is."
         )
-    environment = Environment(
-        loader=PackageLoader("infimix.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    page = environment.get_template("report.html.j2").render(_context(run))
+    page = template("report.html.j2", FILTERS).render(_context(run))
     report = run.path / "report.html"
     write_atomically(report, page.encode("utf-8"))
     return report

@@ -23,7 +23,7 @@ class Rows(ABC):
     """N rows of D model inputs, (x - offset) / scale."""
 
     def __init__(self, n_rows: int, n_features: int, device: torch.device) -> None:
-        self.n_rows, self.device = n_rows, device
+        self.n_rows, self.n_features, self.device = n_rows, n_features, device
         self.block_rows = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_features))
 
     @abstractmethod

@@ -24,7 +24,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from infimix.training.rows import Rows
 
-PCA_DIMENSIONS, PCA_ROWS = 50, 10_000
+PCA_DIMENSIONS, PCA_ROWS, PCA_VALUES = 50, 10_000, 2**27  # of wide rows fewer are sampled
 DISTANCES = 4e9  # at most; of more rows, as many as that allows may be neighbours
 LEAST_REFERENCES = 5000
 TURN, ZOOM, SHEAR, SHIFT = 0.35, 0.15, 0.2, 0.07  # radians, shares of the size
@@ -88,7 +88,7 @@ def nearest(
         k; less where there are fewer rows.
     seed : int
         Of what is sampled: the rows that the components are computed from, and where all pairs
-        would be too many, the rows that may be neighbours.
+        would be too many, the rows that may be neighbours. The others then have their nearest only.
 
     Returns
     -------
@@ -99,7 +99,8 @@ def nearest(
     if k < 1:
         return None
     shuffled = torch.randperm(n, generator=Generator().manual_seed(seed))
-    some = _features(rows, train[shuffled[:PCA_ROWS].sort().values], prepare)
+    n_some = min(PCA_ROWS, max(PCA_DIMENSIONS + 1, PCA_VALUES // rows.n_features))
+    some = _features(rows, train[shuffled[:n_some].sort().values], prepare)
     features = [some]
     if some.shape[1] > PCA_DIMENSIONS and len(some) > PCA_DIMENSIONS:
         pca = PCA(PCA_DIMENSIONS, svd_solver="randomized", random_state=seed).fit(some)
