@@ -46,6 +46,20 @@ def test_clusters_of_the_same_rows_agree_as_scikit_learn_says(runs):
     assert group.title == "digits: 30 rows, 4 features"
 
 
+def test_of_three_runs_the_one_most_like_the_others_is_told(runs):
+    labels = [np.arange(30) % 3, (np.arange(30) % 3).clip(max=1), np.arange(30) // 10]
+    paths = [runs(name, labels=each) for name, each in zip("abc", labels, strict=True)]
+    (group,) = compare([*paths, runs("d", finds_clusters=False)]).groups
+    column = next(c for c in group.columns if c.name == "NMI with the others")
+    nmi = [[normalized_mutual_info_score(a, b) for b in labels] for a in labels]
+    expected = [(nmi[0][1] + nmi[0][2]) / 2, (nmi[1][0] + nmi[1][2]) / 2]
+    np.testing.assert_allclose(column.values[:2], expected)
+    assert column.values[3] is None
+    assert column.is_best_high
+    (group,) = compare(paths[:2]).groups
+    assert all(c.name != "NMI with the others" for c in group.columns)
+
+
 def test_runs_of_other_rows_are_not_compared(runs):
     paths = [runs("a"), runs("b"), runs("c", checksum="ffffffff", data="wine")]
     comparison = compare(paths)

@@ -32,6 +32,7 @@ from infimix.mixture import (
     join_path,
     kept_numbers,
     moments,
+    most_probable,
     responsibilities,
     sample_rows,
     search,
@@ -235,7 +236,8 @@ class DPGaussianMixture(PartsEstimator):
         if hasattr(self, "_stream"):
             self._validate_params()
             X = self._check(X, reset=False)
-            weight, before = self._weight(X, sample_weight), (self._mixture, self._groups)
+            weight = self._weight(X, sample_weight)
+            past, before = self._stream.reservoir.sample(), (self._mixture, self._groups)
         else:
             X, weight = self._begin(X, sample_weight)
             plan, before, seed = self._plan(MANY), None, self._seed()
@@ -249,7 +251,10 @@ class DPGaussianMixture(PartsEstimator):
         sample = self._stream.reservoir.sample()
         self._finish(self._stream.fit, list(sample.cut()), sample, self._stream.reservoir.weight)
         if before is not None:
-            self._install(self._state, kept_numbers(*before, self._mixture, self._groups, sample))
+            now = (self._mixture, self._groups)
+            labels = [groups[most_probable(mixture, past)] for mixture, groups in (before, now)]
+            number = kept_numbers(*labels, self.n_components_, past.weights().cpu())
+            self._install(self._state, number[self._groups])
         self._record(self.n_components_, self.lower_bound_)
         self._label(X)
         return self

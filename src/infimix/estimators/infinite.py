@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from numbers import Integral, Real
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
+import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
-from infimix.estimators.build import build_infinite, hidden_for, train_config, views_for
+from infimix.data import detect_kind, summarise_columns
+from infimix.errors import DivergedError
+from infimix.estimators.build import (
+    build_infinite,
+    device_for,
+    hidden_for,
+    split_rows,
+    train_config,
+    views_for,
+)
 from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator
 from infimix.estimators.plotting import ComponentPlots
-from infimix.models import InfiniteMixtureModule
-from infimix.training import Rows, TrainConfig, Views
+from infimix.mixture import SAMPLE_ROWS, Block, Reservoir, kept_numbers
+from infimix.models import InfiniteMixtureModule, Pass
+from infimix.training import HeldRows, Rows, TrainConfig, Views
+
+KEPT_VALUES = 2**27  # at most, of rows that partial_fit keeps
 
 
 @final
@@ -164,7 +178,91 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         self.run_dir = run_dir
         self.resume = resume
 
+    def partial_fit(self, X: Any, y: Any = None, X_past: Any = None) -> Self:
+        """Learn from more rows, without forgetting: new clusters may come up, old ones stay.
+
+        The networks go on from what they are, on rows drawn evenly from all that ever came, of
+        which at most 20000 are kept, fewer of very wide rows. The first call is a fit. Components
+        keep their numbers from one call to the next, as far as they stay; new ones come last.
+
+        Parameters
+        ----------
+        X : array-like, memory map or CSR matrix of shape (N, D)
+            The first batch has at least two rows, and says what kind of data it is and the scaling.
+        y : ignored
+        X_past : like X, optional
+            Rows seen before that are not to be forgotten. A model that `fit` or `load` has made
+            holds none, and so needs them; later calls do not.
+
+        Returns
+        -------
+        self
+            `labels_` are those of X; `lower_bound_` is that of the rows kept.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter breaks a rule; the model is then as it was.
+        DivergedError
+            If the bound stops being finite; the model is then as it was.
+        """
+        if not hasattr(self, "weights_"):
+            self.fit(X)
+            kept = self._no_rows()
+            self._keep(kept, X)
+            self._kept = kept
+            return self
+        self._validate_params()
+        kept = copy.deepcopy(self._kept) if hasattr(self, "_kept") else self._no_rows()
+        if X_past is not None:
+            self._keep(kept, X_past)
+        if kept.n_rows == 0:
+            raise ValueError(
+                "partial_fit needs rows of the past, so as not to forget what they taught, and a "
+                "model from fit or load holds none: pass some as X_past, or begin with partial_fit."
+            )
+        past = kept.z
+        self._keep(kept, X)
+        self._go_on(self._held(kept.z), self._held(past))
+        self._kept, self.labels_ = kept, self.predict(X)
+        self.lower_bound_ = self.score(kept.z.numpy() * self._scale + self._offset)
+        return self
+
+    def _no_rows(self) -> Reservoir:
+        return Reservoir(self._seed(), min(SAMPLE_ROWS, max(1, KEPT_VALUES // self.n_features_in_)))
+
+    def _keep(self, kept: Reservoir, X: Any) -> None:
+        """Let rows, as the module takes them, into a reservoir."""
+        X = self._check(X, reset=False)
+        detect_kind(summarise_columns(X), self.kind_)  # refuses another kind
+        kept.add(Block(x.cpu()) for x in self._rows(X).blocks())
+
+    def _held(self, x: Tensor) -> Rows:
+        return HeldRows(x.to(device_for(self.device)))
+
+    def _go_on(self, rows: Rows, past: Rows) -> None:
+        """Train on rows from the present networks; components are numbered as in the past."""
+        old, history, seed = self.module_, self.history_, self._seed()
+        before = _labels(old, past)
+        self._build(self._offset, self._scale, seed)
+        learned = {k: v for k, v in old.state_dict().items() if not k.startswith("state.")}
+        self.module_.load_state_dict(learned, strict=False)
+        train, valid = split_rows(rows.n_rows, self.validation_fraction, seed)
+        try:
+            self._train(rows, train, Pass(len(valid), lambda: rows.blocks(valid)), seed)
+        except (DivergedError, KeyboardInterrupt):
+            self.module_ = old
+            raise
+        state, mixture = self.module_.state, self.module_.mixture
+        weights = torch.ones(past.n_rows)
+        number = kept_numbers(before, _labels(self.module_, past), mixture.n_components, weights)
+        state.store(mixture.with_statistics(mixture.sums[number.argsort()]))
+        self._install()
+        self.history_ = history + [r | {"epoch": len(history) + r["epoch"]} for r in self.history_]
+        self.n_iter_ = len(self.history_)
+
     def _begin(self, n_rows: int) -> None:
+        vars(self).pop("_kept", None)
         self._n_first, self.hidden_ = self._n_start(n_rows), hidden_for(n_rows)
 
     def _make_module(self, seed: int) -> InfiniteMixtureModule:
@@ -190,3 +288,10 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._n_first, self.hidden_ = 1, tuple(fitted["hidden"])
         super()._restore(tensors, fitted)
+
+
+@torch.no_grad()
+def _labels(module: InfiniteMixtureModule, rows: Rows) -> Tensor:
+    """Most probable component of each row, (N,) on the CPU."""
+    blocks = Pass(rows.n_rows, rows.blocks)
+    return blocks.map(lambda x: module.responsibilities(x).argmax(1)).cpu()

@@ -1,7 +1,7 @@
 """Dirichlet-process Gaussian mixtures on additive statistics: no network, no labels, no files."""
 
 from infimix.mixture.births import badly_explained, create_while_better
-from infimix.mixture.blocks import Block, Blocks, moments, sample_rows
+from infimix.mixture.blocks import SAMPLE_ROWS, Block, Blocks, moments, sample_rows
 from infimix.mixture.clefts import part_at_valleys
 from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
@@ -36,6 +36,7 @@ from infimix.mixture.valleys import (
 from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
 
 __all__ = [
+    "SAMPLE_ROWS",
     "VALLEY",
     "Block",
     "Blocks",

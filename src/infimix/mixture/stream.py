@@ -30,9 +30,10 @@ FORGETTING = 0.7  # exponent of the step
 
 @final
 class Reservoir:
-    """At most `SAMPLE_ROWS` rows, drawn evenly from all that came (Vitter 1985, by random keys)."""
+    """At most `most` rows, drawn evenly from all that came (Vitter 1985, by random keys)."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, most: int = SAMPLE_ROWS) -> None:
+        self.most = most
         self.generator = torch.Generator().manual_seed(seed)
         self.z = self.row_weights = self.keys = torch.empty(0)  # (M, L), (M,), (M,)
         self.n_rows, self.weight = 0, 0.0  # of all that came
@@ -44,13 +45,13 @@ class Reservoir:
             self.n_rows += len(z)
             self.weight += float(weight.sum())
             keys = torch.rand(len(z), generator=self.generator)
-            if len(self.keys) == SAMPLE_ROWS:
+            if len(self.keys) == self.most:
                 has_a_chance = keys < self.keys.max()
                 z, weight, keys = z[has_a_chance], weight[has_a_chance], keys[has_a_chance]
             if len(self.keys) > 0:
                 z = torch.cat([self.z, z])
                 weight, keys = torch.cat([self.row_weights, weight]), torch.cat([self.keys, keys])
-            kept = torch.sort(keys.argsort()[:SAMPLE_ROWS])[0]
+            kept = torch.sort(keys.argsort()[: self.most])[0]
             self.z, self.row_weights, self.keys = z[kept], weight[kept], keys[kept]
 
     def sample(self) -> Block:

@@ -187,28 +187,25 @@ def group_moments(mixture: DPMixture, groups: Tensor) -> tuple[Tensor, Tensor, T
     return member.sum(0), centre, torch.einsum("gk,k...->g...", share, cov + between)
 
 
-def kept_numbers(
-    old: DPMixture, old_groups: Tensor, new: DPMixture, new_groups: Tensor, sample: Block
-) -> Tensor:
-    """Renumber groups after those of an older mixture that share most rows; new ones come last.
+def kept_numbers(before: Tensor, after: Tensor, n_after: int, weights: Tensor) -> Tensor:
+    """Renumber groups after the older ones that share most rows with them; new ones come last.
 
     Parameters
     ----------
-    old, new : DPMixture
-    old_groups, new_groups : Tensor of shape (K,)
-        Group of each component.
-    sample : Block
-        Rows that both explain.
+    before, after : Tensor of shape (M,)
+        Older and new group of each row, int64.
+    n_after : int
+        G, new groups.
+    weights : Tensor of shape (M,)
+        How often each row counts.
 
     Returns
     -------
-    Tensor of shape (K,)
-        Group of each component of `new`.
+    Tensor of shape (G,)
+        Number of each new group, 0..G - 1 in the order of the old ones.
     """
-    before = one_hot(old_groups[most_probable(old, sample)])
-    after = one_hot(new_groups[most_probable(new, sample)], int(new_groups.max()) + 1)
-    shared = (after.double() * sample.weights().cpu()[:, None]).mT @ before.double()
+    shared = (one_hot(after, n_after).double() * weights[:, None]).mT @ one_hot(before).double()
     number = torch.full((shared.shape[0],), shared.shape[1])  # after all that are kept
     is_matched, kept = linear_sum_assignment(shared.numpy(), maximize=True)
     number[is_matched] = torch.from_numpy(kept)
-    return torch.argsort(torch.argsort(number, stable=True))[new_groups]
+    return torch.argsort(torch.argsort(number, stable=True))

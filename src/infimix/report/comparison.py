@@ -178,6 +178,10 @@ def _group(runs: list[RunDirectory], labels: list[NDArray], numbers: list[int]) 
             "cannot be compared."
         )
     columns = _columns(mine, is_comparable=len(kinds) == 1)
+    if len(clustered) > 2:  # of two, both agree as much
+        mean = [(sum(row) - 1) / (len(row) - 1) for row in nmi]
+        found = dict(zip(clustered, mean, strict=True))
+        columns.insert(2, Column("NMI with the others", [found.get(n) for n in numbers], True))
     title = f"{names}: {shape}"
     return Group(title, numbers, columns, clustered, ari, nmi, notes)
 

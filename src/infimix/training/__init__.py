@@ -3,12 +3,13 @@
 from infimix.training.checkpoint import load_tensors, save_tensors, write_atomically
 from infimix.training.loop import TrainConfig, fit
 from infimix.training.progress import Progress
-from infimix.training.rows import Rows, rows_on
+from infimix.training.rows import HeldRows, Rows, rows_on
 from infimix.training.state import TrainState, write_history
 from infimix.training.tensorboard import TensorBoard
 from infimix.training.views import Views, nearest, warp_of
 
 __all__ = [
+    "HeldRows",
     "Progress",
     "Rows",
     "TensorBoard",

@@ -1,0 +1,181 @@
+"""MNIST without labels: the unified model beside what people use, one after the other.
+
+    pip install umap-learn clustpy
+    python benchmarks/peers.py
+    python benchmarks/peers.py --table
+
+Every row is fitted to the 60000 training rows, pixels in [0, 1], and scored once on the 10000 of
+the test set, one-to-one. Peers run with their defaults unless the name says more. HDBSCAN and the
+peers that have no `predict` give a test row the cluster of the nearest training row, in their own
+embedding, that belongs to one. A finished run is a line of `results/peers.jsonl` and is not run
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.cluster import HDBSCAN
+from sklearn.mixture import BayesianGaussianMixture
+from sklearn.neighbors import KNeighborsClassifier
+
+from infimix import DPGaussianMixture, InfiniteMixtureVAE
+from infimix.data import load
+from infimix.evaluation import score_clustering
+
+RESULTS = Path(__file__).parent / "results" / "peers.jsonl"
+Line = dict[str, Any]
+# Clusters of the training rows if it has any itself, and those of the test rows.
+Clusterer = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
+def unified(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """Ours, defaults."""
+    return InfiniteMixtureVAE(random_state=seed).fit(train).predict(test)
+
+
+def umap_then(cluster: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> Clusterer:
+    """Ten dimensions by UMAP, as its manual has it for clustering (min_dist=0), then `cluster`."""
+
+    def run(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        from umap import UMAP  # type: ignore[import-not-found]
+
+        umap = UMAP(n_components=10, min_dist=0.0, random_state=seed).fit(train)
+        return cluster(umap.embedding_, umap.transform(test), seed)
+
+    return run
+
+
+def hdbscan(min_cluster_size: int) -> Clusterer:
+    """HDBSCAN by scikit-learn."""
+
+    def run(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        label = HDBSCAN(min_cluster_size=min_cluster_size, copy=True).fit_predict(train)
+        return nearest_of(train, label, test)
+
+    return run
+
+
+def sklearn_dp(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """Dirichlet process of scikit-learn with room for thirty components."""
+    return (
+        BayesianGaussianMixture(n_components=30, max_iter=500, random_state=seed)
+        .fit(train)
+        .predict(test)
+    )
+
+
+def our_dp(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """Our mixture alone."""
+    return DPGaussianMixture(random_state=seed).fit(train).predict(test)
+
+
+def clustpy(name: str, **parameters: Any) -> Clusterer:
+    """A deep peer of ClustPy."""
+
+    def run(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        from clustpy import deep  # type: ignore[import-not-found]
+
+        model = getattr(deep, name)(random_state=seed, device=torch.device("cpu"), **parameters)
+        model.fit(train)
+        return nearest_of(model.transform(train), model.labels_, model.transform(test))
+
+    return run
+
+
+def nearest_of(train: np.ndarray, label: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Cluster of the nearest training row that belongs to one."""
+    clustered = label >= 0
+    return KNeighborsClassifier(1).fit(train[clustered], label[clustered]).predict(test)
+
+
+ROWS: dict[str, Clusterer] = {
+    "InfiniteMixtureVAE": unified,
+    "UMAP + HDBSCAN, min_cluster_size=100": umap_then(hdbscan(100)),
+    "UMAP + HDBSCAN, min_cluster_size=500": umap_then(hdbscan(500)),
+    "UMAP + scikit-learn's DP": umap_then(sklearn_dp),
+    "UMAP + DPGaussianMixture": umap_then(our_dp),
+    "ClustPy DipDECK": clustpy("DipDECK"),
+    "ClustPy VaDE, K = 10 given": clustpy("VaDE", n_clusters=10),
+}
+
+
+def run(name: str, seed: int) -> Line:
+    """One fit and its scores."""
+    train, test = load("mnist"), load("mnist", split="test")
+    assert test.y is not None
+    X, X_test = (np.asarray(part.X, np.float32) / 255 for part in (train, test))
+    wall, busy = time.perf_counter(), time.process_time()
+    predicted = ROWS[name](X, X_test, seed)
+    seconds = {"seconds": time.perf_counter() - wall, "cpu seconds": time.process_time() - busy}
+    found = score_clustering(test.y, predicted)
+    return {
+        "row": name,
+        "seed": seed,
+        "K": found.n_components_used,
+        "NMI": found.nmi,
+        "ACC": found.accuracy,
+        "ARI": found.ari,
+        **{key: round(value, 1) for key, value in seconds.items()},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def read() -> list[Line]:
+    """Lines of the runs that have finished."""
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+
+
+def table() -> str:
+    """A row a method, mean and standard deviation over seeds, as Markdown."""
+    lines = [
+        "| method | seeds | K | NMI | ACC | s | s of processor |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
+    done = read()
+    for name in dict.fromkeys(line["row"] for line in done):
+        mine = [line for line in done if line["row"] == name]
+        cells = [str(len(mine)), " ".join(str(line["K"]) for line in mine)]
+        for key in ("NMI", "ACC"):
+            values = [line[key] for line in mine]
+            spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.4f}{spread}")
+        cells += [f"{np.median([x[key] for x in mine]):.0f}" for key in ("seconds", "cpu seconds")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what has not been run, or show what has."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 0 to this one, less one")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--table", action="store_true", help="show the runs that have finished")
+    args = parser.parse_args()
+    if args.table:
+        sys.stdout.write(table() + "\n")
+        return
+    done = {(line["row"], line["seed"]) for line in read()}
+    for seed in range(args.seeds):
+        for name in args.rows:
+            if (name, seed) in done:
+                continue
+            line = run(name, seed)
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
