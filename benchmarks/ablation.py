@@ -33,6 +33,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "moved images": {"augmentation": "affine"},
     "moved images, no neighbours": {"augmentation": "affine", "n_neighbors": 0},
     "convolutions": {"network": "conv"},
+    "batches of 64": {"batch_size": 64},
+    "batches of 256": {"batch_size": 256},
     "normal tails": {"heavy_tails": False},
     "ten components given": {"n_components": 10},
     "begun with 100 components": {"max_components": 100},

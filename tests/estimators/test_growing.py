@@ -61,19 +61,18 @@ def test_rows_are_kept_evenly_and_no_more_than_fit(
     assert model.lower_bound_ == pytest.approx(model.score(kept))
 
 
-def test_a_model_without_a_past_is_told_of_it(make_quick: MakeQuick, tmp_path: Path) -> None:
+def test_a_model_that_was_loaded_is_told_its_past(make_quick: MakeQuick, tmp_path: Path) -> None:
     old, new = rows([0, 1])[0], rows([2], seed=1)[0]
     fitted = make_quick(**EPOCHS).fit(old)
     loaded = InfiniteMixtureVAE.load(fitted.save(tmp_path))
-    for model in (fitted, loaded):
-        with pytest.raises(ValueError, match="X_past"):
-            model.partial_fit(new)
-        model.partial_fit(new, X_past=old)
-        assert model.n_components_ == 3
-        model.partial_fit(new)  # has a past by now
-    begun = make_quick().partial_fit(old).fit(old)
-    with pytest.raises(ValueError, match="X_past"):  # `fit` has begun anew
-        begun.partial_fit(new)
+    with pytest.raises(ValueError, match="X_past"):
+        loaded.partial_fit(new)
+    loaded.partial_fit(new, X_past=old)
+    np.testing.assert_array_equal(loaded.labels_, fitted.partial_fit(new).labels_)
+    assert loaded.n_components_ == 3
+    loaded.partial_fit(new)  # has a past by now
+    assert len(loaded._kept.z) == 2 * len(new) + len(old)
+    assert len(loaded.fit(old)._kept.z) == len(old)  # a fit begins anew
 
 
 @pytest.mark.parametrize(

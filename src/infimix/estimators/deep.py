@@ -74,6 +74,10 @@ class DeepEstimator(ModuleAnswers):
         """Say what is encoded in place of the rows that train: nothing by default."""
         return None
 
+    def _remember(self, X: Any) -> None:
+        """Keep of the rows of a fit what later ones need: nothing by default."""
+        return
+
     @abstractmethod
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
@@ -154,6 +158,7 @@ class DeepEstimator(ModuleAnswers):
             )
         self.labels_ = self.predict(given)
         self.lower_bound_ = self.score(given)
+        self._remember(given)
         return self
 
     def _train(

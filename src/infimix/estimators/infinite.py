@@ -27,7 +27,7 @@ from infimix.mixture import SAMPLE_ROWS, Block, Reservoir, kept_numbers
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.training import HeldRows, Rows, TrainConfig, Views
 
-KEPT_VALUES = 2**27  # at most, of rows that partial_fit keeps
+KEPT_VALUES = 2**25  # at most, of rows that partial_fit keeps
 
 
 @final
@@ -67,7 +67,7 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         Shape of the image that a row is.
     warm_up_epochs, max_epochs : int or "auto", default="auto"
         Epochs as an autoencoder, and on the whole bound.
-    batch_size : int, default=256
+    batch_size : int, default=128
     learning_rate : float, default=1e-3
         Highest rate of Adam in each phase.
     validation_fraction : float, default=0.1
@@ -144,7 +144,7 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         image_shape: tuple[int, ...] | None = None,
         warm_up_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
-        batch_size: int = 256,
+        batch_size: int = 128,
         learning_rate: float = 1e-3,
         validation_fraction: float = 0.1,
         patience: int = 20,
@@ -182,17 +182,17 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         """Learn from more rows, without forgetting: new clusters may come up, old ones stay.
 
         The networks go on from what they are, on rows drawn evenly from all that ever came, of
-        which at most 20000 are kept, fewer of very wide rows. The first call is a fit. Components
+        which at most 20000 are kept, fewer of very wide rows; `fit` begins with that. Components
         keep their numbers from one call to the next, as far as they stay; new ones come last.
 
         Parameters
         ----------
         X : array-like, memory map or CSR matrix of shape (N, D)
-            The first batch has at least two rows, and says what kind of data it is and the scaling.
+            The first batch, of at least two rows, says what kind of data it is, and the scaling.
         y : ignored
         X_past : like X, optional
-            Rows seen before that are not to be forgotten. A model that `fit` or `load` has made
-            holds none, and so needs them; later calls do not.
+            Further rows that are not to be forgotten. Rows are never saved, so a model that was
+            loaded needs some.
 
         Returns
         -------
@@ -207,11 +207,7 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
             If the bound stops being finite; the model is then as it was.
         """
         if not hasattr(self, "weights_"):
-            self.fit(X)
-            kept = self._no_rows()
-            self._keep(kept, X)
-            self._kept = kept
-            return self
+            return self.fit(X)
         self._validate_params()
         kept = copy.deepcopy(self._kept) if hasattr(self, "_kept") else self._no_rows()
         if X_past is not None:
@@ -219,7 +215,7 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         if kept.n_rows == 0:
             raise ValueError(
                 "partial_fit needs rows of the past, so as not to forget what they taught, and a "
-                "model from fit or load holds none: pass some as X_past, or begin with partial_fit."
+                "model that was loaded holds none: pass some as X_past."
             )
         past = kept.z
         self._keep(kept, X)
@@ -227,6 +223,11 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         self._kept, self.labels_ = kept, self.predict(X)
         self.lower_bound_ = self.score(kept.z.numpy() * self._scale + self._offset)
         return self
+
+    def _remember(self, X: Any) -> None:
+        kept = self._no_rows()
+        self._keep(kept, X)
+        self._kept = kept
 
     def _no_rows(self) -> Reservoir:
         return Reservoir(self._seed(), min(SAMPLE_ROWS, max(1, KEPT_VALUES // self.n_features_in_)))
@@ -262,7 +263,6 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         self.n_iter_ = len(self.history_)
 
     def _begin(self, n_rows: int) -> None:
-        vars(self).pop("_kept", None)
         self._n_first, self.hidden_ = self._n_start(n_rows), hidden_for(n_rows)
 
     def _make_module(self, seed: int) -> InfiniteMixtureModule:
