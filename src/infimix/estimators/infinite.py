@@ -245,6 +245,7 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         """Train on rows from the present networks; components are numbered as in the past."""
         old, history, seed = self.module_, self.history_, self._seed()
         before = _labels(old, past)
+        self._n_first = self._n_start(rows.n_rows)
         self._build(self._offset, self._scale, seed)
         learned = {k: v for k, v in old.state_dict().items() if not k.startswith("state.")}
         self.module_.load_state_dict(learned, strict=False)
