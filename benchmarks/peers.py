@@ -33,7 +33,7 @@ from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "peers.jsonl"
 Line = dict[str, Any]
-# Clusters of the training rows if it has any itself, and those of the test rows.
+# Training rows, test rows and a seed to clusters of the test rows.
 Clusterer = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
