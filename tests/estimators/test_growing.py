@@ -93,7 +93,7 @@ def test_a_bad_batch_is_left_out(
     np.testing.assert_array_equal(after, expected)
 
 
-@pytest.mark.parametrize("error", [DivergedError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [DivergedError, KeyboardInterrupt, MemoryError])
 def test_a_batch_that_ends_badly_is_left_out(
     make_quick: MakeQuick, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:

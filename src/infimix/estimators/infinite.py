@@ -12,7 +12,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from infimix.data import detect_kind, summarise_columns
-from infimix.errors import DivergedError
 from infimix.estimators.build import (
     build_infinite,
     device_for,
@@ -252,7 +251,7 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         train, valid = split_rows(rows.n_rows, self.validation_fraction, seed)
         try:
             self._train(rows, train, Pass(len(valid), lambda: rows.blocks(valid)), seed)
-        except (DivergedError, KeyboardInterrupt):
+        except BaseException:  # whatever it was, the model is as it was
             self.module_ = old
             raise
         state, mixture = self.module_.state, self.module_.mixture
