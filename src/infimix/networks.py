@@ -10,10 +10,11 @@ before a rectifier, the same without the factor two where the output is read as 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 KERNEL, STRIDE, PADDING = 4, 2, 1  # n pixels -> n // 2, and every pixel is seen equally often
 
@@ -157,27 +158,39 @@ class MixtureEncoder(nn.Module):
         return sticks.reshape(*feature.shape[:-1], self.shape[0] - 1, 2)
 
     def normals_of(self, feature: Tensor, component: Tensor) -> EncoderOutput:
-        """Mean and log-variance (..., M, L) of some components (..., M) alone, rows by component.
+        """Mean and log-variance (..., M, L) of some components (..., M) alone.
 
-        Rows are gathered by component and padded to the largest group, so that the heads of the
-        others cost nothing: (K, C, n_outputs) x (K, n_outputs, L), C rows in the largest group.
+        Rows are gathered by component, padded to the largest group: the other heads cost nothing.
         """
         K, L = self.shape
-        c, order = component.flatten().sort()  # (R,)
-        count = torch.bincount(c, minlength=K)
-        place = torch.arange(len(c), device=c.device) - (count.cumsum(0) - count)[c]
-        row = order // component.shape[-1]
-        flat = feature.reshape(-1, feature.shape[-1])
-        groups = flat.new_zeros(K, int(count.max()), flat.shape[-1])
-        groups = groups.index_put((c, place), flat[row])
-        back = order.argsort()
+        c = component.flatten()  # (R,)
+        nth = nn.functional.one_hot(c, K).cumsum(0)
+        place = nth.gather(1, c[:, None]).squeeze(1) - 1
+        rows = feature[..., None, :].expand(*component.shape, -1).flatten(0, -2)
+        padded = feature.new_zeros(K, int(nth[-1].max()), feature.shape[-1])
+        groups = padded.index_put((c, place), rows)  # (K, C, n_outputs), C rows in the largest
 
         def read(head: nn.Linear) -> Tensor:
             weight, bias = head.weight.reshape(K, L, -1), head.bias.reshape(K, 1, L)
-            output = torch.baddbmm(bias, groups, weight.mT)[c, place]  # (R, L)
-            return output[back].reshape(*component.shape, L)
+            output: Tensor = _GroupedLinear.apply(groups, weight)  # type: ignore[no-untyped-call]
+            return (output + bias)[c, place].reshape(*component.shape, L)
 
         return EncoderOutput(mean=read(self.mean), log_var=read(self.log_var))
+
+
+class _GroupedLinear(torch.autograd.Function):
+    """Rows (K, C, H) by weights (K, L, H); the gradient of `torch.bmm` would be copied."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return rows @ weight.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        rows, weight = ctx.saved_tensors
+        return grad @ weight, grad.mT @ rows
 
 
 @final

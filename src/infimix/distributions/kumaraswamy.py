@@ -162,14 +162,14 @@ class _BoundedPart(torch.autograd.Function):
         table = _spline(a.dtype, a.device)
         i, at_a, slope_a = _basis(a)
         j, at_b, slope_b = _basis(b)
-        corner = (i * len(table) + j)[..., None, None]
         steps = torch.arange(4, device=a.device)
-        near = table.flatten()[corner + steps[:, None] * len(table) + steps]  # (..., 4, 4)
-        rows = (near * at_b[..., None, :]).sum(-1)
-        by_a = (rows * slope_a).sum(-1)
-        by_b = ((near * slope_b[..., None, :]).sum(-1) * at_a).sum(-1)
+        knots = (steps[:, None] * len(table) + steps).reshape(4, 4, *[1] * a.dim())
+        near = table.flatten()[i * len(table) + j + knots]  # (4, 4, ...)
+        rows = (near * at_b).sum(1)
+        by_a = (rows * slope_a).sum(0)
+        by_b = ((near * slope_b).sum(1) * at_a).sum(0)
         ctx.save_for_backward(by_a / a, by_b / b)
-        return (rows * at_a).sum(-1)
+        return (rows * at_a).sum(0)
 
     @staticmethod
     @once_differentiable
@@ -179,13 +179,14 @@ class _BoundedPart(torch.autograd.Function):
 
 
 def _basis(value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """First of four knots near log value (...), their cubic B-splines and slopes (..., 4)."""
+    """First of four knots near log value (...), their cubic B-splines and slopes (4, ...)."""
     place = ((value.log() + REACH) / STEP).clamp(1, N_KNOTS - 3)
     first = place.floor().clamp(max=N_KNOTS - 4)
     t = place - first
     s, first = 1 - t, first.long() - 1
-    at = torch.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], -1) / 6
-    slope = torch.stack([-(s**2), 3 * t**2 - 4 * t, 4 * s - 3 * s**2, t**2], -1) / (2 * STEP)
+    tt, ss = t * t, s * s
+    at = torch.stack([ss * s, (3 * t - 6) * tt + 4, (3 * s - 6) * ss + 4, tt * t]) / 6
+    slope = torch.stack([-ss, (3 * t - 4) * t, (4 - 3 * s) * s, tt]) / (2 * STEP)
     return first, at, slope
 
 
