@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from lines import Line, append, markdown, mean_and_sd, read
 
 from infimix import InfiniteMixtureVAE
 from infimix.data import NAMED, load
@@ -43,8 +43,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "twice the warm-up": {"warm_up_epochs": 50},
     "twice the joint phase": {"max_epochs": 40},
 }
-
-Line = dict[str, Any]
 
 
 def run(data: str, name: str, seed: int) -> Line:
@@ -74,29 +72,18 @@ def run(data: str, name: str, seed: int) -> Line:
     }
 
 
-def read() -> list[Line]:
-    """Lines of the runs that have finished."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-
-
 def table() -> str:
     """Mean and standard deviation over the seeds of each row, as Markdown."""
-    lines = ["| data | row | seeds | K | NMI | ACC | test bound |", "|---|---|--:|---|--:|--:|--:|"]
-    done = read()
+    rows, done = [], read(RESULTS)
     for data, name in dict.fromkeys((line["data"], line["row"]) for line in done):
         mine = [line for line in done if (line["data"], line["row"]) == (data, name)]
         spread = [
-            f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-            if len(values) > 1
-            else f"{values[0]:.{digits}f}"
+            mean_and_sd((line[key] for line in mine), digits)
             for key, digits in (("NMI", 3), ("ACC", 3), ("test bound", 1))
-            for values in [[line[key] for line in mine]]
         ]
         counts = " ".join(str(line["K"]) for line in mine)
-        lines.append(f"| {data} | {name} | {len(mine)} | {counts} | {' | '.join(spread)} |")
-    return "\n".join(lines)
+        rows.append([data, name, counts, len(mine), *spread])
+    return markdown(["data", "row", "K", "seeds", "NMI", "ACC", "test bound"], rows, n_text=3)
 
 
 def main() -> None:
@@ -108,16 +95,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="show the runs that have finished")
     args = parser.parse_args()
     if args.table:
-        sys.stdout.write(table() + "\n")
+        sys.stdout.write(table())
         return
-    done = {(line["data"], line["row"], line["seed"]) for line in read()}
+    done = {(line["data"], line["row"], line["seed"]) for line in read(RESULTS)}
     for seed in range(args.seeds):
         for name in args.rows:
             if (args.data, name, seed) in done:
                 continue
             line = run(args.data, name, seed)
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append(RESULTS, line)
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
 

@@ -12,7 +12,6 @@ is a line of `results/cost_of_k.jsonl` and is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lines import Line, append, markdown, read
 
 from infimix import DLGMM
 from infimix.data import load
@@ -35,8 +35,6 @@ SETTINGS = (  # passes of the decoder, entropy
 )
 N_STEPS, N_WARM = 100, 10
 EPOCHS = 10.0  # of K = 1, the time that all have
-
-Line = dict[str, Any]
 
 
 def module_of(K: int, passes: int | str, entropy: str, X: np.ndarray) -> torch.nn.Module:
@@ -88,9 +86,7 @@ def bound_after(module: torch.nn.Module, x: torch.Tensor, v: torch.Tensor, secon
 
 def run(results: Path) -> None:
     """All settings that the results lack."""
-    done = []
-    if results.exists():
-        done = [json.loads(line) for line in results.read_text().splitlines()]
+    done = read(results)
     seen = {(line["K"], line["passes"], line["entropy"]) for line in done}
     x = torch.from_numpy(load("binarized-mnist").X).float()
     v = torch.from_numpy(load("binarized-mnist", split="valid").X[:2000]).float()
@@ -104,29 +100,27 @@ def run(results: Path) -> None:
             line = {"K": K, "passes": passes, "entropy": entropy, "ms": round(ms, 2)}
             line |= {"budget_s": budget}
             line |= bound_after(module_of(K, passes, entropy, x.numpy()), x, v, budget)
-            with results.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            append(results, line)
 
 
 def table(results: Path) -> str:
     """Markdown."""
-    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    lines = read(results)
     first = next(line["ms"] for line in lines if line["K"] == 1)
-    text = [
-        "| K | entropy | decoder passes | ms a step | K = 1 is 1 | steps | validation bound |",
-        "|--:|---|--:|--:|--:|--:|--:|",
-    ]
-    for line in lines:
-        cells = [
-            line["K"],
+    rows = [
+        [
             line["entropy"],
+            line["K"],
             line["passes"],
             f"{line['ms']:.1f}",
             f"{line['ms'] / first:.1f}",
+            line["steps"],
+            f"{line['valid_bound']:.2f}",
         ]
-        cells += [line["steps"], f"{line['valid_bound']:.2f}"]
-        text.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(text) + "\n"
+        for line in lines
+    ]
+    head = ["entropy", "K", "decoder passes", "ms a step", "K = 1 is 1", "steps"]
+    return markdown([*head, "validation bound"], rows)
 
 
 def main() -> None:

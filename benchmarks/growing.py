@@ -16,9 +16,9 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lines import Line, append, markdown, read
 
 from infimix import InfiniteMixtureVAE
 from infimix.data import load
@@ -26,7 +26,6 @@ from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "growing.jsonl"
 BATCHES = [list(range(8)), [8], [9]]
-Line = dict[str, Any]
 
 
 def run(seed: int) -> list[Line]:
@@ -59,21 +58,15 @@ def run(seed: int) -> list[Line]:
     return lines
 
 
-def read() -> list[Line]:
-    """Lines of the runs that have finished."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-
-
 def table() -> str:
     """All lines, as Markdown."""
     keys = ["seed", "digits", "K", "NMI", "ACC", "same number", "seconds"]
-    rows = [f"| {' | '.join(keys)} |", f"|{'---|' * len(keys)}"]
-    for line in read():
-        cells = [f"{line[k]:.3f}" if k in {"NMI", "ACC", "same number"} else line[k] for k in keys]
-        rows.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(rows)
+    shares = {"NMI", "ACC", "same number"}
+    rows = [
+        [f"{line[key]:.3f}" if key in shares else line[key] for key in keys]
+        for line in read(RESULTS)
+    ]
+    return markdown(keys, rows, n_text=2)
 
 
 def main() -> None:
@@ -83,15 +76,13 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="show the runs that have finished")
     args = parser.parse_args()
     if args.table:
-        sys.stdout.write(table() + "\n")
+        sys.stdout.write(table())
         return
-    done = {line["seed"] for line in read()}
+    done = {line["seed"] for line in read(RESULTS)}
     for seed in range(args.seeds):
         if seed in done:
             continue
-        lines = run(seed)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        append(RESULTS, *run(seed))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ ten features of MNIST in INFIMIX_DATA/embeddings are clustered as well.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import warnings
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from generated import CASES, SHAPES, Case, generate
+from lines import Line, append, markdown, read
 from rules import GROUPS, Found, notes_of, timed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
@@ -33,8 +33,6 @@ from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "how_many.jsonl"
 EMBEDDING = "embeddings/umap10_mnist.npz"
-
-Line = dict[str, Any]
 
 
 def record(case: Case, seed: int, y: np.ndarray, found: Found) -> Line:
@@ -58,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
                     continue
                 X, y = generate(case, seed)
                 founds = list(GROUPS[name](X, case.n_clusters, seed))
-                write(arguments.results, [record(case, seed, y, found) for found in founds])
+                append(arguments.results, *(record(case, seed, y, found) for found in founds))
 
 
 def embedding(path: Path, n_seeds: int, results: Path) -> None:
@@ -71,21 +69,7 @@ def embedding(path: Path, n_seeds: int, results: Path) -> None:
         scores = score_clustering(y, fit.labels_)
         line = {"case": path.stem, "seed": seed, "rule": "infimix", "n_found": fit.n_components_}
         line |= {"nmi": round(scores.nmi, 4), "accuracy": round(scores.accuracy, 4)}
-        write(results, [line | {"seconds": round(seconds, 1)} | notes_of(fit)])
-
-
-def read(results: Path) -> list[Line]:
-    """Finished runs."""
-    if not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text().splitlines()]
-
-
-def write(results: Path, lines: list[Line]) -> None:
-    """Append runs."""
-    results.parent.mkdir(exist_ok=True)
-    with results.open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        append(results, line | {"seconds": round(seconds, 1)} | notes_of(fit))
 
 
 def table(lines: list[Line], *, shared_only: bool) -> str:
@@ -99,7 +83,7 @@ def table(lines: list[Line], *, shared_only: bool) -> str:
     shared = set.intersection(*(set(mine) for mine in runs.values()))
     shapes = [shape for shape in SHAPES if any(line["shape"] == shape for line in lines)]
     head = ["rule", "runs", "exact K", "too few", "too many", *shapes, "K = 1", "ARI", "seconds"]
-    text = [_row(head), _row(["---", *["--:"] * (len(head) - 1)])]
+    rows = []
     for rule, mine in runs.items():
         of = [line for key, line in mine.items() if not shared_only or key in shared]
         kept = [line for line in of if "n_found" in line]
@@ -113,27 +97,23 @@ def table(lines: list[Line], *, shared_only: bool) -> str:
         cells.append(_share([line["is_exact"] for line in kept if line["n_clusters"] == 1]))
         cells.append(f"{np.mean([line['ari'] for line in kept]):.3f}")
         cells.append(f"{np.median([line['seconds'] for line in kept]):.2g}")
-        text.append(_row([rule, *cells]))
-    return "\n".join(text) + "\n"
+        rows.append([rule, *cells])
+    return markdown(head, rows)
 
 
 def misses(lines: list[Line], rule: str) -> str:
     """Markdown: the runs in which a rule is not exact."""
     head = ["case", "seed", "K", "parts", "ARI"]
-    text = [_row(head), _row(["---", *["--:"] * (len(head) - 1)])]
-    for line in lines:
-        if line["rule"] == rule and not line.get("is_exact", True):
-            parts = line.get("n_parts", "")
-            text.append(_row([line["case"], line["seed"], line["n_found"], parts, line["ari"]]))
-    return "\n".join(text) + "\n"
+    rows = [
+        [line["case"], line["seed"], line["n_found"], line.get("n_parts", ""), line["ari"]]
+        for line in lines
+        if line["rule"] == rule and not line.get("is_exact", True)
+    ]
+    return markdown(head, rows)
 
 
 def _share(is_so: Any) -> str:
     return f"{100 * np.mean(is_so):.0f} %" if len(is_so) else "–"
-
-
-def _row(cells: list[Any]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from generated import Case, generate
+from lines import Line, append, markdown, read
 from sklearn.cluster import HDBSCAN
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
@@ -79,8 +80,6 @@ FRACTION_OF_PEAK = (60_000, 64, 50)
 ITERATIONS = 4  # beyond the first, each time it is timed
 THEIR_ITERATIONS = 2  # by which two fits differ
 GEMM = 4096
-
-Line = dict[str, Any]
 
 
 def now() -> float:
@@ -216,7 +215,7 @@ def table(lines: list[Line]) -> str:
     """Markdown."""
     head = ["N, D, K", "dtype", "threads", "normal tails", "heavy tails", "scikit-learn"]
     head += ["ratio normal", "ratio heavy", "MiB normal / heavy / scikit-learn"]
-    text = [_row(head), _row(["---", "---", *["--:"] * (len(head) - 2)])]
+    rows = []
     for line in lines:
         if "setting" in line:
             who = ("normal", "heavy", "sklearn")
@@ -224,21 +223,11 @@ def table(lines: list[Line]) -> str:
             ratios = [f"{line['sklearn'] / line[name]:.2f}" for name in who[:2]]
             mib = " / ".join(str(np.diff(line[f"{name}_mib"])[0]) for name in who)
             name = ", ".join(str(n) for n in line["setting"])
-            text.append(_row([name, line["dtype"], line["threads"], *cells, *ratios, mib]))
-    text += ["", "Seconds are medians; ratios above 1: the library is faster; MiB beside the rows."]
+            rows.append([name, line["dtype"], line["threads"], *cells, *ratios, mib])
+    text = [markdown(head, rows, n_text=2)]
+    text += ["Seconds are medians; ratios above 1: the library is faster; MiB beside the rows."]
     others = [json.dumps(line) for line in lines if "setting" not in line]
     return "\n".join([*text, "", *others]) + "\n"
-
-
-def _row(cells: list[Any]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def read(results: Path) -> list[Line]:
-    """Finished settings."""
-    if not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text().splitlines()]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -261,11 +250,8 @@ def run(arguments: argparse.Namespace) -> None:
         for name in WHOLE_MODELS
         if (*setting, name) not in whole and (name not in SLOW or setting[0] <= SLOW_ROWS)
     ]
-    arguments.results.parent.mkdir(exist_ok=True)
     for job in jobs:
-        line = json.dumps(job() | {"threads": arguments.threads})
-        with arguments.results.open("a") as file:
-            file.write(line + "\n")
+        append(arguments.results, job() | {"threads": arguments.threads})
 
 
 def main() -> None:

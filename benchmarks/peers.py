@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lines import Line, append, markdown, mean_and_sd, read
 from sklearn.cluster import HDBSCAN
 from sklearn.mixture import BayesianGaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
@@ -32,7 +33,6 @@ from infimix.data import load
 from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "peers.jsonl"
-Line = dict[str, Any]
 # Training rows, test rows and a seed to clusters of the test rows.
 Clusterer = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
@@ -129,30 +129,17 @@ def run(name: str, seed: int) -> Line:
     }
 
 
-def read() -> list[Line]:
-    """Lines of the runs that have finished."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-
-
 def table() -> str:
     """A row a method, mean and standard deviation over seeds, as Markdown."""
-    lines = [
-        "| method | seeds | K | NMI | ACC | s | s of processor |",
-        "|---|--:|---|--:|--:|--:|--:|",
-    ]
-    done = read()
+    rows, done = [], read(RESULTS)
     for name in dict.fromkeys(line["row"] for line in done):
         mine = [line for line in done if line["row"] == name]
-        cells = [str(len(mine)), " ".join(str(line["K"]) for line in mine)]
-        for key in ("NMI", "ACC"):
-            values = [line[key] for line in mine]
-            spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.4f}{spread}")
+        cells = [name, " ".join(str(line["K"]) for line in mine), len(mine)]
+        cells += [mean_and_sd(line[key] for line in mine) for key in ("NMI", "ACC")]
         cells += [f"{np.median([x[key] for x in mine]):.0f}" for key in ("seconds", "cpu seconds")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    head = ["method", "K", "seeds", "NMI", "ACC", "s", "s of processor"]
+    return markdown(head, rows, n_text=2)
 
 
 def main() -> None:
@@ -163,16 +150,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="show the runs that have finished")
     args = parser.parse_args()
     if args.table:
-        sys.stdout.write(table() + "\n")
+        sys.stdout.write(table())
         return
-    done = {(line["row"], line["seed"]) for line in read()}
+    done = {(line["row"], line["seed"]) for line in read(RESULTS)}
     for seed in range(args.seeds):
         for name in args.rows:
             if (name, seed) in done:
                 continue
             line = run(name, seed)
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append(RESULTS, line)
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
 

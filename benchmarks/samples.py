@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import markdown
 from sklearn.neural_network import MLPClassifier
 
 import infimix
@@ -44,16 +45,16 @@ def main() -> None:
     classifier.fit(np.asarray(train.X, np.float32) / 255, train.y)
     error = 1 - classifier.score(np.asarray(test.X, np.float32) / 255, test.y)
     sys.stdout.write(f"error of the classifier on test rows: {error:.4f}\n")
-    sys.stdout.write("| component | weight | digit | share of samples | share of test rows |\n")
-    sys.stdout.write("|--:|--:|--:|--:|--:|\n")
     label, highest = model.predict(test.X), float(train.X.max())
-    shares = []
+    shares, rows = [], []
     for k, weight in enumerate(model.weights_):
         images, _ = model.sample(N_SAMPLES, component=k)
         digit, share = commonest(classifier.predict(images / highest))
         _, real = commonest(test.y[label == k])
         shares.append(share)
-        sys.stdout.write(f"| {k} | {weight:.3f} | {digit} | {share:.3f} | {real:.3f} |\n")
+        rows.append([k, f"{weight:.3f}", digit, f"{share:.3f}", f"{real:.3f}"])
+    head = ["component", "weight", "digit", "share of samples", "share of test rows"]
+    sys.stdout.write(markdown(head, rows, n_text=0))
     summary = {"run": str(parser.parse_args().run), "share": float(model.weights_ @ shares)}
     sys.stdout.write(json.dumps(summary) + "\n")
 

@@ -19,9 +19,9 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lines import Line, append, markdown, mean_and_sd, read
 from scipy.stats import spearmanr
 from sklearn.metrics.cluster import contingency_matrix
 
@@ -30,7 +30,6 @@ from infimix.data import NAMED, load
 from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "seeds.jsonl"
-Line = dict[str, Any]
 
 
 def parts(data: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,13 +75,6 @@ def run(data: str, seed: int) -> Line:
     }
 
 
-def read() -> list[Line]:
-    """Lines of the runs that have finished."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-
-
 def agreement(lines: list[Line]) -> list[float]:
     """Mean NMI of each run's clusters with those of the others."""
     clusters = [np.frombuffer(line["clusters"].encode(), np.uint8) for line in lines]
@@ -90,20 +82,14 @@ def agreement(lines: list[Line]) -> list[float]:
     return list((nmi.sum(1) - 1) / (len(lines) - 1))
 
 
-def mean_and_sd(values: np.ndarray) -> str:
-    """As text; of one value there is no deviation."""
-    sd = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{values.mean():.4f}{sd}"
-
-
 def table() -> str:
     """Spread over seeds, and what each score would choose, as Markdown."""
-    text, done = [], read()
+    text, done = [], read(RESULTS)
     for data in dict.fromkeys(line["data"] for line in done):
         mine = [line for line in done if line["data"] == data]
         nmi = np.array([line["NMI"] for line in mine])
         spread = f"NMI {mean_and_sd(nmi)}, {nmi.min():.4f} to {nmi.max():.4f}"
-        acc = mean_and_sd(np.array([line["ACC"] for line in mine]))
+        acc = mean_and_sd(line["ACC"] for line in mine)
         counts = " ".join(str(line["K"]) for line in mine)
         text += [f"{data}, {len(mine)} seeds: {spread}; ACC {acc}"]
         recall = np.mean([line["recall of the rarest"] for line in mine])
@@ -114,11 +100,11 @@ def table() -> str:
             "bound of rows that did not train": [line["validation bound"] for line in mine],
             "agreement with the other runs": agreement(mine),
         }
-        text += ["| score | rank correlation with NMI | NMI of its choice |", "|---|--:|--:|"]
-        for name, values in scores.items():
-            correlation = spearmanr(values, nmi).statistic
-            text.append(f"| {name} | {correlation:+.2f} | {nmi[int(np.argmax(values))]:.4f} |")
-        text.append("")
+        rows = [
+            [name, f"{spearmanr(values, nmi).statistic:+.2f}", f"{nmi[int(np.argmax(values))]:.4f}"]
+            for name, values in scores.items()
+        ]
+        text.append(markdown(["score", "rank correlation with NMI", "NMI of its choice"], rows))
     return "\n".join(text)
 
 
@@ -132,13 +118,12 @@ def main() -> None:
     if args.table:
         sys.stdout.write(table() + "\n")
         return
-    done = {(line["data"], line["seed"]) for line in read()}
+    done = {(line["data"], line["seed"]) for line in read(RESULTS)}
     for seed in range(args.seeds):
         if (args.data, seed) in done:
             continue
         line = run(args.data, seed)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append(RESULTS, line)
         shown = {key: value for key, value in line.items() if key != "clusters"}
         sys.stdout.write(json.dumps(shown) + "\n")
         sys.stdout.flush()

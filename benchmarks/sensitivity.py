@@ -11,7 +11,6 @@ of the fit as well) and to scikit-learn's wines. A finished setting is a line of
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from generated import Case, generate
+from lines import append, markdown, read
 from sklearn.datasets import load_wine
 from sklearn.metrics import adjusted_rand_score
 
@@ -68,22 +68,18 @@ def fit(setting: dict[str, Any], name: str) -> dict[str, Any]:
 def table(lines: list[dict[str, Any]]) -> str:
     """Markdown: a row for each setting, a column for each data set."""
     names = ["wine", *(case.name for case in CASES)]
-    text = [_row(["setting", *(f"{name}" for name in names)]), _row(["---"] * (1 + len(names)))]
+    rows = []
     for setting in SETTINGS:
         cells = [", ".join(f"`{key}={value!r}`" for key, value in setting.items()) or "defaults"]
         for name in names:
             mine = [one for one in lines if one["setting"] == setting and one["data"] == name]
             cells += [f"{_numbers(one['K'])} ({np.mean(one['ari']):.2f})" for one in mine[:1]]
-        text.append(_row(cells))
-    return "\n".join(text) + "\n"
+        rows.append(cells)
+    return markdown(["setting", *names], rows, n_text=1 + len(names))
 
 
 def _numbers(found: list[int]) -> str:
     return str(found[0]) if len(set(found)) == 1 else " ".join(map(str, found))
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -92,16 +88,13 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = (
-        [json.loads(one) for one in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
+    lines = read(RESULTS)
     done = [(one["setting"], one["data"]) for one in lines]
     for name in ["wine", *(case.name for case in CASES)]:
         for setting in SETTINGS:
             if not arguments.table and (setting, name) not in done:
                 lines.append(fit(setting, name))
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(lines[-1]) + "\n")
+                append(RESULTS, lines[-1])
     sys.stdout.write(table(lines))
 
 

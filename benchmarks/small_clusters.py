@@ -14,14 +14,14 @@ again.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from lines import Line, append, markdown, read
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import HDBSCAN
@@ -33,8 +33,6 @@ RESULTS = Path(__file__).parent / "results" / "small_clusters.jsonl"
 N_LARGE = 3
 WIDTH = 0.5  # standard deviation of a small cluster
 APART = 6.0  # of them, from where two small ones are two
-
-Line = dict[str, Any]
 
 
 class Case(NamedTuple):
@@ -113,22 +111,13 @@ def run(n_seeds: int, most_rows: int, results: Path) -> None:
                 line |= {"n_found": len(set(labels[labels >= 0].tolist()))}
                 ari = adjusted_rand_score(y[is_small], labels[is_small])
                 line |= {"ari_small": round(float(ari), 4), "seconds": round(seconds, 2)}
-                results.parent.mkdir(exist_ok=True)
-                with results.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-
-
-def read(results: Path) -> list[Line]:
-    """Finished runs."""
-    if not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text().splitlines()]
+                append(results, line)
 
 
 def table(lines: list[Line]) -> str:
     """Markdown: components found in each seed, clusters well apart, clusters."""
-    head = "| rows, features, small, size, distance | rule | found | apart | all | ARI, small |"
-    text = [head + " seconds |", "| --- | --- | --- | --- | --: | --: | --: |"]
+    rows = []
+    head = ["rows, features, small, size, distance", "rule", "found", "apart", "all", "ARI, small"]
     for case in CASES:
         for name in RULES:
             mine = [x for x in lines if x["rule"] == name and tuple(x["case"]) == tuple(case)]
@@ -138,8 +127,8 @@ def table(lines: list[Line]) -> str:
             means = [np.mean([x[key] for x in mine]) for key in ("ari_small", "seconds")]
             cells = [", ".join(f"{value:g}" for value in case), name, found, apart]
             cells += [str(N_LARGE + case.n_small), f"{means[0]:.3f}", f"{means[1]:.1f}"]
-            text.append("| " + " | ".join(cells) + " |")
-    return "\n".join(text) + "\n"
+            rows.append(cells)
+    return markdown([*head, "seconds"], rows, n_text=4)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ again. Cases of more than 200000 rows are run with seed 0 only.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from generated import CASES, generate
+from lines import append, markdown, read
 
 from infimix import DPGaussianMixture
 
@@ -29,12 +29,12 @@ CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 2.0, 2
 def table(lines: list[dict[str, Any]]) -> str:
     """Markdown: share of fits at the exact K, with too few and with too many."""
     K = np.array([line["K"] for line in lines])
-    text = ["| cut, nats | exact | too few | too many |", "|--:|--:|--:|--:|"]
+    rows = []
     for cut in CUTS:
         found = np.array([1 + sum(depth >= cut for depth in line["depths"]) for line in lines])
-        shares = [found == K, found < K, found > K]
-        text.append(f"| {cut} | " + " | ".join(f"{share.mean():.3f}" for share in shares) + " |")
-    return "\n".join([*text, "", f"{len(lines)} fits."]) + "\n"
+        rows.append([cut, *(f"{at.mean():.3f}" for at in (found == K, found < K, found > K))])
+    head = ["cut, nats", "exact", "too few", "too many"]
+    return markdown(head, rows, n_text=0) + f"\n{len(lines)} fits.\n"
 
 
 def main() -> None:
@@ -43,9 +43,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
     is_table_only = parser.parse_args().table
     torch.set_num_threads(1)
-    lines = (
-        [json.loads(one) for one in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
+    lines = read(RESULTS)
     done = {(line["case"], line["seed"]) for line in lines}
     jobs = [
         (case, seed) for seed in SEEDS for case in CASES if not seed or case.n_rows <= SEED_ROWS
@@ -57,8 +55,7 @@ def main() -> None:
         fit = DPGaussianMixture(random_state=seed).fit(X)
         depths = [round(join.depth, 3) for join in fit.merge_path_]
         lines.append({"case": case.name, "seed": seed, "K": case.n_clusters, "depths": depths})
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(lines[-1]) + "\n")
+        append(RESULTS, lines[-1])
     sys.stdout.write(table(lines))
 
 
