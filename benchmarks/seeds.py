@@ -3,7 +3,8 @@
     python benchmarks/seeds.py --data digits --seeds 20
     python benchmarks/seeds.py --table
 
-`InfiniteMixtureVAE` with its defaults. Of "imbalanced" MNIST digit c is kept with probability
+`InfiniteMixtureVAE` with its defaults, on named data or on a table of scikit-learn's; what has no
+test rows is scored on the rows of the fit. Of "imbalanced" MNIST digit c is kept with probability
 1 - c / 10, in both parts, and of the rarest digit, nine, it is said which share of its rows lies
 in components of which it is the majority. Two scores need no labels: the bound of rows that did not
 train, and the agreement, the mean NMI of a run's clusters with those of all other runs (`infimix
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from lines import Line, append, markdown, mean_and_sd, read
 from scipy.stats import spearmanr
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.metrics.cluster import contingency_matrix
 
 from infimix import InfiniteMixtureVAE
@@ -30,10 +32,15 @@ from infimix.data import NAMED, load
 from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "seeds.jsonl"
+TABLES = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer}
+DATA = ("mnist", "imbalanced", "digits", "pbmc3k", *TABLES)
 
 
 def parts(data: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows that are fitted, rows that are scored, and their labels."""
+    if data in TABLES:
+        X, y = TABLES[data](return_X_y=True)
+        return X, X, y
     name = "mnist" if data == "imbalanced" else data
     train = load(name)
     test = load(name, split="test") if "test" in NAMED[name].splits else train
@@ -111,7 +118,7 @@ def table() -> str:
 def main() -> None:
     """Run what has not been run, or show what has."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=["mnist", "digits", "imbalanced"], default="digits")
+    parser.add_argument("--data", choices=DATA, default="digits")
     parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to this one, less one")
     parser.add_argument("--table", action="store_true", help="show the runs that have finished")
     args = parser.parse_args()
