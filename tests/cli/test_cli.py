@@ -160,6 +160,27 @@ def test_predict_and_embed_write_what_the_library_gives(
         np.testing.assert_allclose(written, values, rtol=1e-5)  # files are read as float32
 
 
+def test_predict_cuts_the_tree(table: Path, table_run: Path, tmp_path: Path) -> None:
+    model, out = infimix.load(table_run), tmp_path / "labels.npy"
+    words = ["predict", str(table_run), str(table), "--label", "kind", "--out", str(out)]
+    assert main([*words, "--components", "1"]) == 0
+    assert not np.load(out).any()
+    n_parts = len(model.component_of_part_)
+    assert n_parts > 1
+    assert main([*words, "--components", str(n_parts)]) == 0
+    np.testing.assert_array_equal(np.load(out), model.cut(n_parts).predict(values_of(table)))
+
+
+def test_a_model_without_a_tree_is_not_cut(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    words = ["fit", str(images), "--model", "gmvae", "--components", "2", "--latent", "2"]
+    assert main([*words, "--max-epochs", "1", "--out", run, "--quiet"]) == 0
+    assert main(["predict", run, str(images), "--components", "1", "--out", run + ".csv"]) == 2
+    assert "GMVAE, whose components are no tree" in capsys.readouterr().err
+
+
 def test_score_prints_mean_and_standard_error(
     table: Path, table_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +249,10 @@ WRONG = {
     "a run that is there": ("fit {table} --label kind --out {table_run}", "--force"),
     "not a run": ("predict {new} {table} --out {new}.csv", "{new}"),
     "unknown type to write": ("predict {table_run} {table} --out labels.xlsx", "labels.xlsx"),
+    "more components than there are": (
+        "predict {table_run} {table} --label kind --components 99 --out {new}.csv",
+        "the leaves of merge_path_ in this fit; got 99",
+    ),
     "other columns": ("predict {table_run} {images} --out {new}.csv", "64"),
     "no such split": ("score {table_run} {table} --split test", "test"),
     "no such component": ("sample {table_run} --component 99 --out {new}.csv", "99"),

@@ -52,7 +52,7 @@ METHODS = {
     "plot_latent": set(ESTIMATORS),
     "plot_history": set(ESTIMATORS),
     "plot_components": set(ESTIMATORS) - {"gaussian", "stick-breaking"},
-    "plot_merge_path": {"dpgmm"},
+    "plot_merge_path": {"dpgmm", "infinite"},
 }
 
 

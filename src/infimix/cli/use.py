@@ -16,12 +16,27 @@ def predict(
     out: Annotated[Path, typer.Option(help="File to write, .csv or .npy.")],
     label: Label = None,
     split: Split = "train",
+    components: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cut the tree of components at so many, as the slider of the report does; the "
+            "number that was found if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Write the component of each row."""
     from infimix.data.write import TABLE_TYPES, check_type, write_table
 
     check_type(out, TABLE_TYPES)
     model, dataset = load_both(run, data, label, split)
+    if components is not None:
+        if not hasattr(model, "cut"):
+            raise ValueError(
+                f"{run} holds a {type(model).__name__}, whose components are no tree that could be "
+                f"cut at {components}; leave --components out."
+            )
+        model = model.cut(components)
     write_table(out, model.predict(dataset.X), ["component"])
 
 

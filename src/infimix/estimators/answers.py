@@ -44,7 +44,7 @@ class ModuleAnswers(MixtureEstimator):
         ndarray of shape (N, K)
             Rows sum to 1; no noise is involved.
         """
-        return self._map(X, lambda module, x: module.responsibilities(x))
+        return self._map(X, self._responsibilities)
 
     @torch.no_grad()
     def transform(self, X: Any) -> np.ndarray:
@@ -155,8 +155,18 @@ class ModuleAnswers(MixtureEstimator):
         """
         module = self._module()
         self._check_component(n_samples, component)
-        x, c = module.sample(n_samples, self._generator(self.random_state), component)
+        x, c = self._draw(module, n_samples, self._generator(self.random_state), component)
         return x.double().cpu().numpy() * self._scale + self._offset, c.cpu().numpy()
+
+    def _responsibilities(self, module: Any, x: Tensor) -> Tensor:
+        """q(c | x) of the estimator's components, (B, K)."""
+        return module.responsibilities(x)
+
+    def _draw(
+        self, module: Any, n_samples: int, generator: torch.Generator, component: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """New rows as the module gives them, and their components."""
+        return module.sample(n_samples, generator, component)
 
     @property
     def _n_features_out(self) -> int:

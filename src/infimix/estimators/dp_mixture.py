@@ -254,7 +254,7 @@ class DPGaussianMixture(PartsEstimator):
             now = (self._mixture, self._groups)
             labels = [groups[most_probable(mixture, past)] for mixture, groups in (before, now)]
             number = kept_numbers(*labels, self.n_components_, past.weights().cpu())
-            self._install(self._state, number[self._groups])
+            self._regroup(number[self._groups])
         self._record(self.n_components_, self.lower_bound_)
         self._label(X)
         return self
@@ -329,7 +329,8 @@ class DPGaussianMixture(PartsEstimator):
         state = self._empty_state(mixture.law)
         state.store(mixture, fit.reference)
         n_components = 1 + sum(join.depth >= VALLEY for join in self.merge_path_)
-        self._install(state, groups_of(self.merge_path_, mixture.weights(), n_components))
+        self._load(state)
+        self._regroup(groups_of(self.merge_path_, mixture.weights(), n_components))
 
     def _label(self, X: Any) -> None:
         resp = responsibilities(self._mixture, self._blocks(X)).cpu()

@@ -21,8 +21,18 @@ from infimix.estimators.build import (
     views_for,
 )
 from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator
+from infimix.estimators.joined import JoinedParts
 from infimix.estimators.plotting import ComponentPlots
-from infimix.mixture import SAMPLE_ROWS, Block, Reservoir, kept_numbers
+from infimix.mixture import (
+    SAMPLE_ROWS,
+    Block,
+    DPMixture,
+    Reservoir,
+    group_moments,
+    join_path,
+    kept_numbers,
+    valley_depths,
+)
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.training import HeldRows, Rows, TrainConfig, Views
 
@@ -30,7 +40,7 @@ KEPT_VALUES = 2**25  # at most, of rows that partial_fit keeps
 
 
 @final
-class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
+class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
     """Variational autoencoder with a Dirichlet-process mixture prior: clusters without a number.
 
     Training begins as an autoencoder whose codes are drawn together along neighbours (warm-up);
@@ -95,6 +105,11 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
     means_ : ndarray of shape (K, L)
         In the latent space.
     covariances_ : ndarray of shape (K, L, L)
+    merge_path_ : list of Join
+        Tree of the components by the valleys of the density of codes between them, in nats: steps
+        (n_components, parent, child, depth), the shallowest valley first. `cut` follows it.
+    component_of_part_ : ndarray of shape (P,)
+        Component of each component of the fit; they differ after `cut` only.
     lower_bound_ : float
         Evidence lower bound in nats per row, on the rows of the fit.
     history_ : list of dict
@@ -219,14 +234,35 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
         past = kept.z
         self._keep(kept, X)
         self._go_on(self._held(kept.z), self._held(past))
-        self._kept, self.labels_ = kept, self.predict(X)
+        self._kept = kept
+        self._join()
+        self._part_labels = self.labels_ = self.predict(X)
         self.lower_bound_ = self.score(kept.z.numpy() * self._scale + self._offset)
         return self
 
     def _remember(self, X: Any) -> None:
         kept = self._no_rows()
         self._keep(kept, X)
-        self._kept = kept
+        self._kept, self._part_labels = kept, self.labels_
+        self._join()
+
+    @torch.no_grad()
+    def _join(self) -> None:
+        """Grow the tree of the components on the codes of rows that are kept."""
+        rows = self._held(self._kept.z)
+        codes = Pass(rows.n_rows, rows.blocks).map(self.module_.embed)
+        self.merge_path_ = join_path(valley_depths(self._parts, Block(codes)), self._parts.counts)
+
+    def _responsibilities(self, module: Any, x: Tensor) -> Tensor:
+        return self._grouped(module.responsibilities(x))
+
+    def _draw(
+        self, module: Any, n_samples: int, generator: torch.Generator, component: int | None
+    ) -> tuple[Tensor, Tensor]:
+        weights = self._weights_within(component)
+        part = torch.multinomial(weights, n_samples, replacement=True, generator=generator)
+        x, _ = module.sample(n_samples, generator, part)
+        return x, self._groups[part.cpu()]
 
     def _no_rows(self) -> Reservoir:
         return Reservoir(self._seed(), min(SAMPLE_ROWS, max(1, KEPT_VALUES // self.n_features_in_)))
@@ -276,18 +312,29 @@ class InfiniteMixtureVAE(ComponentPlots, DeepEstimator):
 
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
-        mixture = self.module_.eval().mixture
-        self.means_ = mixture.components.m.cpu().numpy()
-        self.covariances_ = mixture.covariance().cpu().numpy()
-        self.weights_ = mixture.weights().cpu().numpy()
-        self.n_components_ = mixture.n_components
+        self.module_.eval()
+        self._regroup(torch.arange(self._parts.n_components))
+
+    @property
+    def _parts(self) -> DPMixture:
+        return self.module_.mixture
+
+    def _regroup(self, groups: Tensor) -> None:
+        self._set_groups(groups)
+        moments = group_moments(self._parts, groups.to(self._parts.sums.device))
+        self.weights_, self.means_, self.covariances_ = (m.cpu().numpy() for m in moments)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return super()._tensors() | {"part_labels": torch.from_numpy(self._part_labels)}
 
     def _fitted(self) -> dict[str, Any]:
         return super()._fitted() | {"hidden": self.hidden_}
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._n_first, self.hidden_ = 1, tuple(fitted["hidden"])
+        groups = self._restore_tree(tensors, fitted)
         super()._restore(tensors, fitted)
+        self._regroup(groups)
 
 
 @torch.no_grad()

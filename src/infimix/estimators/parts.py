@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,27 +10,25 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from infimix.estimators.base import MixtureEstimator, like_input
+from infimix.estimators.base import like_input
 from infimix.estimators.blocks import FAMILIES, ScaledBlocks
 from infimix.estimators.build import device_for, present_or_auto
-from infimix.estimators.plotting import ComponentPlots, MergePathPlots
+from infimix.estimators.joined import JoinedParts
+from infimix.estimators.plotting import ComponentPlots
 from infimix.mixture import (
     DPMixture,
     Family,
-    Join,
     MixtureState,
     StickBreaking,
     WeightLaw,
     group_moments,
-    groups_of,
     responsibilities,
 )
 from infimix.training import rows_on
 
 
-class PartsEstimator(ComponentPlots, MergePathPlots, MixtureEstimator):
+class PartsEstimator(ComponentPlots, JoinedParts):
     """A mixture on scaled features whose components are groups of its parts."""
 
     covariance_type: str
@@ -115,37 +112,10 @@ class PartsEstimator(ComponentPlots, MergePathPlots, MixtureEstimator):
         self._check_component(n_samples, component)
         random = check_random_state(self.random_state)
         generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        weights = self._mixture.weights()
-        if component is not None:
-            weights = torch.where(self._groups == component, weights, 0.0)
+        weights = self._weights_within(component)
         part = torch.multinomial(weights, n_samples, True, generator=generator)
         z = self._mixture.sample(part, generator).numpy()
         return z * self._scale + self._offset, self._groups[part].numpy()
-
-    def cut(self, n_components: int) -> Self:
-        """Give the same mixture with more or fewer components, along `merge_path_`.
-
-        Parameters
-        ----------
-        n_components : int
-            From 1 to the number of parts.
-
-        Returns
-        -------
-        fitted estimator
-            A copy. Its `labels_` are the components of the rows' most probable parts.
-        """
-        check_is_fitted(self)
-        n_parts = len(self.component_of_part_)
-        if not 1 <= n_components <= n_parts:
-            raise ValueError(
-                f"n_components must lie in 1..{n_parts}, the parts of this fit; got {n_components}."
-            )
-        other = copy.copy(self)
-        weights = self._mixture.weights()
-        other._install(self._state, groups_of(self.merge_path_, weights, n_components))
-        other.labels_ = other.component_of_part_[self._part_labels]
-        return other
 
     def _points(self, X: Any) -> np.ndarray:
         """Rows as they came where they can be shown so, else as the mixture takes them."""
@@ -168,22 +138,23 @@ class PartsEstimator(ComponentPlots, MergePathPlots, MixtureEstimator):
         rows = rows_on(X, self._offset, self._scale, device_for(self.device), dtype)
         return ScaledBlocks(rows, self._family().n_statistics, weight)
 
-    def _grouped(self, resp: Tensor) -> Tensor:
-        """Responsibilities of the parts (N, parts) summed to those of the components (N, K)."""
-        return resp @ one_hot(self._groups).to(resp)
-
     def _empty_state(self, law: WeightLaw) -> MixtureState:
         return MixtureState(self._family(), law)
 
     def _family(self) -> Family:
         return FAMILIES[self.covariance_type](self.n_features_in_)
 
-    def _install(self, state: MixtureState, groups: Tensor) -> None:
-        """Set the fitted attributes that follow from the mixture and the component of each part."""
-        self._state, self._groups = state, groups
+    def _load(self, state: MixtureState) -> None:
+        self._state = state
         self._mixture: DPMixture = state.load()
         self.degrees_of_freedom_ = self._mixture.dof
-        self.component_of_part_, self.n_components_ = groups.numpy(), 1 + int(groups.max())
+
+    @property
+    def _parts(self) -> DPMixture:
+        return self._mixture
+
+    def _regroup(self, groups: Tensor) -> None:
+        self._set_groups(groups)
         weights, means, cov = group_moments(self._mixture, self._groups)
         self.weights_ = weights.numpy()
         self.means_ = means.numpy() * self._scale + self._offset
@@ -197,19 +168,14 @@ class PartsEstimator(ComponentPlots, MergePathPlots, MixtureEstimator):
         return dict(self._state.state_dict()) | scaling_ | fitted
 
     def _fitted(self) -> dict[str, Any]:
-        path = [list(join) for join in self.merge_path_]
-        return super()._fitted() | {
-            "converged": self.converged_,
-            "merge_path": path,
-            "component_of_part": self.component_of_part_.tolist(),
-        }
+        return super()._fitted() | {"converged": self.converged_}
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._offset, self._scale = tensors.pop("offset").numpy(), tensors.pop("scale").numpy()
         self.device = present_or_auto(self.device)
         self.converged_ = fitted["converged"]
-        self.merge_path_ = [Join(*join) for join in fitted["merge_path"]]
-        self._part_labels = tensors.pop("part_labels").numpy()
+        groups = self._restore_tree(tensors, fitted)
         state = self._empty_state(StickBreaking(1.0))  # what is loaded brings its own
         state.load_state_dict(tensors)
-        self._install(state, torch.tensor(fitted["component_of_part"]))
+        self._load(state)
+        self._regroup(groups)

@@ -255,7 +255,8 @@ class MergePathPlots:
             raise ValueError("The mixture has one part, so there is no join to draw.")
         ax = draw_tree(new_axes(ax), self.merge_path_, self.component_of_part_.tolist())
         n_parts, K = len(self.component_of_part_), self.n_components_
-        ax.set_title(f"{n_parts} parts, {K} component{'s' * (K > 1)}")
+        found = f"{K} component{'s' * (K > 1)}"
+        ax.set_title(found if n_parts == K else f"{n_parts} parts, {found}")
         return ax
 
 

@@ -192,14 +192,17 @@ class InfiniteMixtureModule(LatentMixtureModule):
         return self.mixture.log_joint(features).softmax(1)
 
     def sample(
-        self, n: int, generator: Generator, component: int | None = None
+        self, n: int, generator: Generator, component: int | Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Rows (n, D) and components (n,): c from the weights, z from its component, then x."""
+        """Rows (n, D) and components (n,): c from the weights, z from its component, then x.
+
+        A component is given for all rows, or for each: (n,).
+        """
         mixture = self.mixture
         if component is None:
             c = torch.multinomial(mixture.weights(), n, replacement=True, generator=generator)
         else:
-            c = torch.full((n,), component, device=mixture.sums.device)
+            c = torch.as_tensor(component, device=mixture.sums.device).expand(n)
         z = mixture.sample(c, generator).float()
         return self.likelihood.sample(self.decoder(z), None, generator), c
 
