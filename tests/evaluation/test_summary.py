@@ -238,6 +238,7 @@ def test_components_join_by_the_valleys_between_them(tmp_path, dataset):
     z = np.repeat(centres, 100, axis=0) + np.random.default_rng(0).normal(0, 0.5, (300, 2))
     data = replace(dataset, X=np.hstack([z, z]), y=None, label_names=None)
     summarise(Line(data.X), data, tmp_path)
+    assert not stored(tmp_path)["can_be_cut"]
     first, last = stored(tmp_path)["merge_path"]
     assert (first[0], {*first[1:3]}) == (2, {0, 1})
     assert first[3] < 1 < 10 < last[3]
@@ -255,6 +256,7 @@ def test_a_mixture_that_can_be_cut_is_kept_with_its_parts(tmp_path):
     assert np.array_equal(summary["leaf_component"][summary["leaf"]], summary["component"])
     assert np.array_equal(summary["component"], coarse.labels_)
     assert not summary["is_latent"]
+    assert summary["can_be_cut"]
     for n in (1, 2, 3):  # the groups of the tree are those that the mixture itself cuts
         group = np.zeros(3, dtype=int)
         for g, node in enumerate(nodes_of(summary["merge_path"], 3)):

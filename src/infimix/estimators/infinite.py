@@ -249,8 +249,8 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
     @torch.no_grad()
     def _join(self) -> None:
         """Grow the tree of the components on the codes of rows that are kept."""
-        rows = self._held(self._kept.z)
-        codes = Pass(rows.n_rows, rows.blocks).map(self.module_.embed)
+        parts = self._kept.z.to(device_for(self.device)).split(4096)
+        codes = torch.cat([self.module_.embed(part) for part in parts])
         self.merge_path_ = join_path(valley_depths(self._parts, Block(codes)), self._parts.counts)
 
     def _responsibilities(self, module: Any, x: Tensor) -> Tensor:

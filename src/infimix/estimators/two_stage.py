@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
-import skops.io  # type: ignore[import-untyped]
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -205,6 +204,8 @@ class TwoStage(ComponentPlots, MixtureEstimator):
         if isinstance(self.clusterer_, MixtureEstimator):
             self.clusterer_.save(folder / "clusterer")
         else:
+            import skops.io  # type: ignore[import-untyped]  # a second, and few need it
+
             write_atomically(folder / "clusterer.skops", skops.io.dumps(self.clusterer_))
         return super().save(folder)  # last: a folder with its config.json is whole
 
@@ -218,6 +219,8 @@ class TwoStage(ComponentPlots, MixtureEstimator):
         if (folder / "clusterer").is_dir():
             model.clusterer_ = load(folder / "clusterer")
         else:
+            import skops.io
+
             model.clusterer_ = skops.io.load(folder / "clusterer.skops")
         model.autoencoder, model.clusterer = clone(model.autoencoder_), clone(model.clusterer_)
         return model

@@ -87,6 +87,7 @@ def arrays_of(estimator: Any, dataset: Dataset) -> dict[str, NDArray]:
         "leaf_size": sizes.astype(np.int64),
         "leaf_weight": np.asarray(leaves.estimator.weights_, dtype=np.float64),
         "merge_path": path,
+        "can_be_cut": np.array(leaves.path is not None),
         "feature_scale": seen.scale.astype(np.float32),
     }
     is_image = dataset.image_shape is not None
