@@ -64,7 +64,8 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         alpha of the Dirichlet process.
     n_neighbors : int, default=15
         Near rows that may be encoded in place of a row, so that codes keep what near rows share;
-        0 encodes the row itself. Rows are near in 50 principal components.
+        0 encodes the row itself: clusters are less clear then, and the likelihood is higher. Rows
+        are near in 50 principal components.
     augmentation : {"affine"}, optional
         Encode images turned, zoomed, sheared and shifted a little; needs `image_shape`.
     likelihood : str, default="auto"
