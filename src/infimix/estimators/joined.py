@@ -22,7 +22,6 @@ class JoinedParts(MergePathPlots, MixtureEstimator):
 
     merge_path_: list[Join]
     component_of_part_: np.ndarray  # (P,)
-    _groups: Tensor  # (P,), the same
     _part_labels: np.ndarray  # (N,), part of each row of the fit
 
     @property
@@ -66,9 +65,13 @@ class JoinedParts(MergePathPlots, MixtureEstimator):
         other.labels_ = other.component_of_part_[self._part_labels]
         return other
 
+    @property
+    def _groups(self) -> Tensor:
+        """`component_of_part_` as a tensor, (P,) int64."""
+        return torch.from_numpy(self.component_of_part_)
+
     def _set_groups(self, groups: Tensor) -> None:
-        self._groups, self.component_of_part_ = groups, groups.cpu().numpy()
-        self.n_components_ = 1 + int(groups.max())
+        self.component_of_part_, self.n_components_ = groups.numpy(), 1 + int(groups.max())
 
     def _grouped(self, resp: Tensor) -> Tensor:
         """Responsibilities of the parts (N, P) summed to those of the components (N, K)."""
