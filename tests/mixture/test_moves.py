@@ -126,6 +126,34 @@ def test_merges_put_clusters_together_and_end_where_none_is_better(splinters: DP
     assert [step.n_components for step in path] == [7, 6, 5, 4, 3, 2]
 
 
+def test_what_is_parted_is_not_merged_nor_what_was_merged_from_it(splinters: DPMixture) -> None:
+    """Pieces 0 and 4 of the cluster at even places; evidence alone would put all four together."""
+    apart, asked = torch.zeros(8, 8, dtype=torch.bool), []
+
+    def parted(mixture: DPMixture) -> Tensor:
+        asked.append(mixture.n_components)
+        apart[0, 4] = apart[4, 0] = True
+        return apart
+
+    merged, path = merge_while_better(splinters, parted=parted)
+    assert merged.n_components == 3
+    assert asked == [8]
+    odd = splinters.sums[1::2].sum(0)
+    halves = [sums for sums in merged.sums if not torch.allclose(sums, odd)]
+    assert len(halves) == 2
+    torch.testing.assert_close(halves[0] + halves[1], splinters.sums[::2].sum(0))
+    assert all(step.gain > 0 for step in path)
+
+
+def test_nothing_is_asked_where_no_merge_is_better(splinters: DPMixture) -> None:
+    merged, _ = merge_while_better(splinters)
+
+    def parted(mixture: DPMixture) -> Tensor:
+        raise AssertionError("looked at all rows for nothing")
+
+    assert merge_while_better(merged, parted=parted)[1] == []
+
+
 def test_every_merge_of_the_path_is_the_best_one(splinters: DPMixture) -> None:
     mixture = splinters
     for step in merge_while_better(splinters)[1]:

@@ -23,6 +23,7 @@ from infimix.mixture import (
     groups_of,
     join_parts,
     join_path,
+    parted,
     valley_depths,
     without_background,
 )
@@ -87,6 +88,42 @@ def test_weights_of_rows_deepen_a_valley_like_more_rows(family: Family, make_pri
     lighter = rows._replace(weight=torch.where(between, 0.1, 1.0))
     depths = [float(valley_depths(mixture, block)[0, 1]) for block in (rows, lighter)]
     assert depths[1] > depths[0] + 1
+
+
+@pytest.mark.parametrize(
+    ("distance", "n", "is_parted"),
+    [
+        (4.0, (3000, 3000), True),
+        (1.0, (3000, 3000), False),
+        (30.0, (30, 3000), True),
+        (30.0, (5, 3000), False),
+    ],
+)
+def test_what_rows_show_to_be_apart(
+    family: Family, make_prior, distance: float, n: tuple[int, int], is_parted: bool
+) -> None:
+    """Five rows show no valley, however far away they are."""
+    found = parted(*hard(family, make_prior, pair(distance, n)))
+    assert found.tolist() == [[False, is_parted], [is_parted, False]]
+
+
+def test_components_of_rows_that_are_all_the_same(family: Family, make_prior) -> None:
+    """Repeated rows have no width, as whole numbers on a short scale have them."""
+    one, other = np.zeros((200, 3)), np.ones((200, 3))
+    mixture, rows = hard(family, make_prior, [one, other, one + 0.5])
+    for depth in (valley_depths(mixture, rows), valley_depths(mixture, rows, np.inf)):
+        assert depth[depth > 0].min() > VALLEY
+        assert int((depth > 0).sum()) == 6
+
+
+def test_a_bump_wider_than_the_way_between_the_means_has_no_valley(
+    family: Family, make_prior
+) -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(2, 50, 3))
+    right += left.mean(0) - right.mean(0) + 1e-9
+    mixture, rows = hard(family, make_prior, [left, right])
+    assert float(valley_depths(mixture, rows)[0, 1]) == 0
 
 
 @pytest.fixture

@@ -251,6 +251,22 @@ def test_a_poisoned_weight_is_named_by_its_term(
     assert all(value.isfinite().all() for value in last.tensors.values())
 
 
+def test_batches_of_an_epoch_are_of_equal_size(
+    train: Train, config: TrainConfig, make_module: Callable[[], InfiniteMixtureModule]
+) -> None:
+    """Fifty rows in batches of at most 49 are twice 25: the row left over is no batch."""
+    module, sizes = make_module(), []
+    whole = module.objective
+
+    def objective(x: Tensor, *args: Any) -> ElboTerms:
+        sizes.append(len(x))
+        return whole(x, *args)
+
+    module.objective = objective
+    train(replace(config, batch_size=49, warm_up_epochs=1, max_epochs=1), None, module)
+    assert sizes == [25, 25, 10, 25, 25, 10]  # ten rows validate
+
+
 def test_a_poisoned_last_batch_is_found_by_the_validation(
     train: Train, config: TrainConfig, make_module: Callable[[], InfiniteMixtureModule]
 ) -> None:

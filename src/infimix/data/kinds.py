@@ -3,13 +3,16 @@
 A model sees (x - offset) / scale. Detection reads only the summary of the columns:
 
 - only 0 and 1: binary;
-- whole numbers, none negative: counts, unless they are bytes (uint8) or lie on a bounded scale;
 - whole numbers on a bounded scale of at most `MOST_LEVELS` steps: levels;
-- bytes, longer bounded scales, and fractions in [0, 1]: unit;
+- bytes (uint8), longer bounded scales, and fractions in [0, 1], if they are mostly near both ends
+  of their range, as ink is: unit;
+- other whole numbers, none negative, if they count: counts;
 - anything else: real.
 
 A bounded scale shows in its upper end: several columns reach exactly the same maximum, and reach
-it often, while the largest count of a column is a rare value and differs between columns.
+it often, or nearly all do, while the largest count of a column is a rare value and differs between
+columns. What counts goes down to zero, and is a share of a sum to which many columns add: a table
+of ages, incomes and lengths in whole numbers is none.
 """
 
 from collections.abc import Callable
@@ -26,6 +29,17 @@ BOUNDED_COLUMNS = 0.1
 
 BOUNDED_ROWS = 0.05
 """Least share of the rows, on average over those columns, that must hold the maximum."""
+
+NEARLY_ALL_COLUMNS = 0.9
+"""Share of the columns that show a bounded scale by their common maximum, however rare it is."""
+
+NEAR_ENDS = 0.45
+"""Least variance within [0, 1], as a share of that of 0 and 1 with the same means: what is read as
+probabilities of ones. MNIST has .78, Fashion-MNIST .52; uniform values have .33, tables whose
+columns run from 0 to 1 have .1 to .3, and to read those so would drown them in noise."""
+
+ZERO_COLUMNS, LARGEST_SHARE = 0.5, 0.5
+"""Of counts: least share of the columns that reach zero, and most that one column adds."""
 
 MOST_LEVELS = 32
 """Longest scale whose steps are kept apart; on longer ones they are rounding."""
@@ -114,11 +128,13 @@ def _detect(summary: ColumnSummary) -> str:
     if low < 0:
         return "real"
     if not summary.is_integer:
-        return "unit" if high <= 1 else "real"
-    is_bytes = summary.dtype == np.uint8 and not summary.is_sparse
-    if is_bytes or not _is_bounded(summary):
-        return "unit" if is_bytes else "counts"
-    return "levels" if high - low <= MOST_LEVELS else "unit"
+        return "unit" if high <= 1 and _is_near_ends(summary) else "real"
+    is_bounded = _is_bounded(summary)
+    if is_bounded and high - low <= MOST_LEVELS:
+        return "levels"
+    if is_bounded or _is_bytes(summary):
+        return "unit" if _is_near_ends(summary) else "real"
+    return "counts" if _is_counted(summary) else "real"
 
 
 def _is_binary(summary: ColumnSummary) -> bool:
@@ -135,20 +151,50 @@ def _is_bounded(summary: ColumnSummary) -> bool:
         not summary.is_sparse
         and high <= _BYTE
         and n_reaching >= max(2, BOUNDED_COLUMNS * summary.n_features)
-        and summary.n_at_maximum[reaches].mean() >= BOUNDED_ROWS * summary.n_rows
+        and (
+            n_reaching >= NEARLY_ALL_COLUMNS * summary.n_features
+            or summary.n_at_maximum[reaches].mean() >= BOUNDED_ROWS * summary.n_rows
+        )
     )
+
+
+def _is_bytes(summary: ColumnSummary) -> bool:
+    return summary.dtype == np.uint8 and not summary.is_sparse
+
+
+def _is_near_ends(summary: ColumnSummary) -> bool:
+    """Whether values within a common range vary nearly as much as 0 and 1 would; zeros do."""
+    lower, upper = _unit_range(summary)
+    mean, variance = (
+        (summary.mean - lower) / (upper - lower),
+        summary.variance / (upper - lower) ** 2,
+    )
+    return bool(summary.is_sparse or variance.sum() >= NEAR_ENDS * (mean * (1 - mean)).sum())
+
+
+def _is_counted(summary: ColumnSummary) -> bool:
+    """Whether whole numbers go down to zero, and many columns add to their sum."""
+    zeros = float((summary.minimum == 0).mean())
+    return bool(
+        summary.is_sparse
+        or (zeros >= ZERO_COLUMNS and summary.mean.max() <= LARGEST_SHARE * summary.mean.sum())
+    )
+
+
+def _unit_range(summary: ColumnSummary) -> tuple[float, float]:
+    """Range that becomes [0, 1]."""
+    low, high = float(summary.minimum.min()), float(summary.maximum.max())
+    if 0 <= low and high <= 1:
+        return 0.0, 1.0
+    if _is_bytes(summary) and not _is_bounded(summary):
+        return 0.0, _BYTE
+    return low, high if high > low else low + 1.0
 
 
 def _unit(summary: ColumnSummary) -> Kind:
     """Scale the common range to [0, 1]."""
-    low, high = float(summary.minimum.min()), float(summary.maximum.max())
-    if 0 <= low and high <= 1:
-        lower, upper = 0.0, 1.0
-    elif summary.dtype == np.uint8 and not _is_bounded(summary):
-        lower, upper = 0.0, _BYTE
-    else:
-        lower, upper = low, high
-    scale = upper - lower or 1.0
+    lower, upper = _unit_range(summary)
+    scale = upper - lower
     how = [f"shifted by {-lower:g}"] if lower else []
     how += [f"scaled by 1/{scale:g}"] if scale != 1 else []
     done = f" ({', '.join(how)})" if how else ""

@@ -31,6 +31,7 @@ from infimix.mixture.valleys import (
     groups_of,
     join_path,
     kept_numbers,
+    parted,
     valley_depths,
 )
 from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
@@ -81,6 +82,7 @@ __all__ = [
     "moments",
     "most_probable",
     "part_at_valleys",
+    "parted",
     "responsibilities",
     "rows_worth",
     "sample_rows",

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.stats import chi2  # type: ignore[import-untyped]
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from infimix.mixture import ranks
@@ -173,13 +174,17 @@ def settle(
     max_sweeps: int,
     tol: float,
     caution: float = 1.0,
+    parted: Callable[[DPMixture], Tensor] | None = None,
     watch: Watcher = lambda sweep: None,
 ) -> MixtureFit:
-    """Sweeps and merges in turn until no merge is accepted; works in place and returns `fit`."""
+    """Sweeps and merges in turn until no merge is accepted; works in place and returns `fit`.
+
+    Pairs of components that `parted` names, (K, K) bool, are not merged.
+    """
     fit.mixture = coarsen(fit.mixture, caution)
     improve(fit, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
     while True:
-        fit.mixture, path = merge_while_better(fit.mixture, caution)
+        fit.mixture, path = merge_while_better(fit.mixture, caution, parted)
         if not path:
             break
         fit.merges += path

@@ -20,6 +20,7 @@ end towards 0, which would pay for splinters of a row or two.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -81,23 +82,41 @@ def merge(mixture: DPMixture, parent: int, child: int) -> DPMixture:
 
 
 def merge_while_better(
-    mixture: DPMixture, caution: float | None = None
+    mixture: DPMixture,
+    caution: float | None = None,
+    parted: Callable[[DPMixture], Tensor] | None = None,
 ) -> tuple[DPMixture, list[Merge]]:
     """Merge the best pair as long as the coarsened log p(z, c) rises.
 
     What a row is worth stays as it is, or follows `coarsen` after each merge if `caution` is given.
+    Pairs that `parted` names, (K, K) bool, are not merged, nor is what was merged from them.
     """
     path: list[Merge] = []
+    apart: Tensor | None = None
     while True:
         gains = merge_gains(mixture)
+        if parted is not None and bool((gains > 0).any()):
+            apart = parted(mixture).to(gains.device) if apart is None else apart
+            gains = gains.masked_fill(apart, -torch.inf)
         parent, child = divmod(int(gains.argmax()), mixture.n_components)
         gain = float(gains[parent, child])
         if gain <= 0:
             break
         mixture = merge(mixture, parent, child)
+        if apart is not None:
+            apart = _merged(apart, parent, child)
         mixture = mixture if caution is None else coarsen(mixture, caution)
         path.append(Merge(mixture.n_components, parent, child, gain))
     return mixture, path
+
+
+def _merged(apart: Tensor, parent: int, child: int) -> Tensor:
+    """What is apart from either is apart from both together: (K, K) -> (K - 1, K - 1) bool."""
+    either = apart[parent] | apart[child]
+    apart = apart.clone()
+    apart[parent], apart[:, parent] = either, either
+    keep = [k for k in range(len(apart)) if k != child]
+    return apart[keep][:, keep]
 
 
 def _log_evidence_and_size(mixture: DPMixture, stats: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ linkage of these depths is the tree of clusters (modes part at valleys: Ray and 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ VALLEY = 1.25  # nats: a valley of 0.29 of the lower peak parts two clusters
 FAR = 6.0  # standard deviations, from where the normal formula stands for an empty histogram
 NO_PEAK_ROWS = 2.0
 BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
+MOST_BINS = 2048
 
 
 class Join(NamedTuple):
@@ -62,6 +64,14 @@ def valley_depths(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor
         cov,
         far,
     )
+
+
+def parted(mixture: DPMixture, sample: Block) -> Tensor:
+    """Whether rows thin out between each two components, (K, K) bool, as far as rows show it.
+
+    However far apart, components need ten rows each to show a valley of `VALLEY` nats.
+    """
+    return valley_depths(mixture, sample, math.inf) >= VALLEY
 
 
 def depths_between(
@@ -107,16 +117,19 @@ def _depth(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> 
     n = min(len(part) for part in rows)
     if n < 2 or length <= 0:
         return 0.0
-    # Silverman's rule for the narrower of the two
+    # Silverman's rule for the narrower of the two; rows that are all the same have no width
     width = 0.9 * min(float(part.std()) for part in rows) * n**-0.2
-    n_bins = int(np.clip(BINS_PER_WIDTH * length / max(width, 1e-12), 16, 2048))
+    width = max(width, length * BINS_PER_WIDTH / MOST_BINS)
+    if width > length:
+        return 0.0
+    n_bins = max(16, int(BINS_PER_WIDTH * length / width))
     step = length / n_bins
     margin = int(np.ceil(4 * width / step))
     edges = step * np.arange(-margin, n_bins + margin + 1)
     counts, _ = np.histogram(np.concatenate(rows), edges, weights=np.concatenate(weights))
     density = gaussian_filter1d(counts, width / step, mode="constant")[margin : margin + n_bins]
     # Two rows, each a bump of this width, are no peak and their absence is no valley.
-    one = np.concatenate(weights).mean() / (max(width / step, 0.4) * np.sqrt(2 * np.pi))
+    one = np.concatenate(weights).mean() / (width / step * np.sqrt(2 * np.pi))
     log_density = np.log(density + NO_PEAK_ROWS * one)
     top = int(log_density.argmax())
     lowest = np.minimum.accumulate(log_density[: top + 1][::-1])[::-1]

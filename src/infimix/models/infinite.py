@@ -17,6 +17,7 @@ gradients, the mixture all of it by its statistics.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, final
 
@@ -38,6 +39,7 @@ from infimix.mixture import (
     fit_mixture,
     improve,
     join_parts,
+    parted,
     sample_rows,
     settle,
     without_background,
@@ -232,7 +234,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
         plan: dict[str, Any] = {"max_sweeps": self.SWEEPS, "tol": self.TOLERANCE}
         if self.n_fixed is None:
-            settle(fit, blocks, caution=caution, **plan)
+            settle(fit, blocks, caution=caution, parted=self._parted(blocks), **plan)
         else:
             fit.mixture = coarsen(fit.mixture, caution)
             improve(fit, blocks, **plan)
@@ -245,6 +247,13 @@ class InfiniteMixtureModule(LatentMixtureModule):
         # What is trained no more answers to all rows; what moves on does so at what they are worth.
         zeta = fit.mixture.zeta if self.training else 1.0
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
+
+    def _parted(self, blocks: list[Block]) -> Callable[[DPMixture], Tensor] | None:
+        """What tells the pairs of components between which the codes thin out."""
+        if not self.by_valleys:
+            return None
+        n_rows = sum(len(block.z) for block in blocks)
+        return lambda mixture: parted(mixture, sample_rows(blocks, n_rows, self.seed))
 
     def _start(self, blocks: list[Block], n_rows: int) -> MixtureFit:
         """Find clusters among codes, and make each one component."""

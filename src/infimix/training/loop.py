@@ -155,7 +155,7 @@ def _epoch(
     module, start = state.module, time.perf_counter()
     kl_weight = config.kl_weight(state.epoch)
     order = torch.randperm(len(train), generator=state.order)
-    batches = torch.split(order, config.batch_size)
+    batches = order.tensor_split(math.ceil(len(train) / config.batch_size))  # of equal size
     sums: dict[str, Tensor] = {}
     for step, position in enumerate(batches):
         x = rows.take(train[position])

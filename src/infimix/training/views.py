@@ -27,6 +27,7 @@ from infimix.training.rows import Rows
 PCA_DIMENSIONS, PCA_ROWS, PCA_VALUES = 50, 10_000, 2**27  # of wide rows fewer are sampled
 DISTANCES = 4e9  # at most; of more rows, as many as that allows may be neighbours
 LEAST_REFERENCES = 5000
+LEAST_NEIGHBOURS = 5
 TURN, ZOOM, SHEAR, SHIFT = 0.35, 0.15, 0.2, 0.07  # radians, shares of the size
 
 Warp = Callable[[Tensor, Generator], Tensor]
@@ -36,7 +37,7 @@ class Neighbours(NamedTuple):
     """Positions of the neighbours of each row among the rows that train."""
 
     position: Tensor  # (n, k) int64, the first `degree` of each row are meant
-    degree: Tensor  # (n,) int64, at least 1
+    degree: Tensor  # (n,) int64, at least 5 or k
 
 
 @final
@@ -75,8 +76,9 @@ def nearest(
 ) -> Neighbours | None:
     """Find neighbours of all rows that train, by their 50 principal components.
 
-    Two rows are neighbours if each is among the k nearest of the other; a row without any has its
-    nearest. (On MNIST, k = 15, 95.0 % of the nearest share the digit, 97.8 % of the mutual ones.)
+    Neighbours of a row are those of its k nearest that have it among theirs, and its five nearest
+    in any case: few rows, or rows far from others, would fall to pieces. (On MNIST, k = 15, 95.0 %
+    of the nearest share the digit, 97.8 % of the mutual ones.)
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def nearest(
         k; less where there are fewer rows.
     seed : int
         Of what is sampled: the rows that the components are computed from, and where all pairs
-        would be too many, the rows that may be neighbours. The others then have their nearest only.
+        would be too many, the rows that may be neighbours. The others then have the five nearest.
 
     Returns
     -------
@@ -121,9 +123,10 @@ def nearest(
     near = found[is_other].reshape(n, k)
     pairs = csr_array((np.ones(n * k, bool), near.ravel(), np.arange(0, n * k + 1, k)), (n, n))
     is_mutual = (pairs.T.tocsr()[np.repeat(np.arange(n), k), near.ravel()]).reshape(n, k)
-    order = np.argsort(~is_mutual, axis=1, kind="stable")  # mutual ones first, by distance
-    degree = torch.from_numpy(is_mutual.sum(1)).clamp_min(1)
-    return Neighbours(torch.from_numpy(np.take_along_axis(near, order, 1)), degree)
+    is_meant = is_mutual | (np.arange(k) < LEAST_NEIGHBOURS)
+    order = np.argsort(~is_meant, axis=1, kind="stable")
+    position = torch.from_numpy(np.take_along_axis(near, order, 1))
+    return Neighbours(position, torch.from_numpy(is_meant.sum(1)))
 
 
 def _features(rows: Rows, index: Tensor, prepare: Callable[[Tensor], Tensor]) -> np.ndarray:
