@@ -19,6 +19,7 @@ from infimix.mixture import (
     merge_while_better,
     rows_worth,
 )
+from infimix.mixture.moves import Parted
 
 GROUPS = [[0, 3], [1, 2, 8], [4], [5, 6, 7]]
 ALPHA = 0.6
@@ -128,14 +129,13 @@ def test_merges_put_clusters_together_and_end_where_none_is_better(splinters: DP
 
 def test_what_is_parted_is_not_merged_nor_what_was_merged_from_it(splinters: DPMixture) -> None:
     """Pieces 0 and 4 of the cluster at even places; evidence alone would put all four together."""
-    apart, asked = torch.zeros(8, 8, dtype=torch.bool), []
+    asked = []
 
-    def parted(mixture: DPMixture) -> Tensor:
+    def parting(mixture: DPMixture) -> Parted:
         asked.append(mixture.n_components)
-        apart[0, 4] = apart[4, 0] = True
-        return apart
+        return lambda j, k: {j, k} == {0, 4}
 
-    merged, path = merge_while_better(splinters, parted=parted)
+    merged, path = merge_while_better(splinters, parting=parting)
     assert merged.n_components == 3
     assert asked == [8]
     odd = splinters.sums[1::2].sum(0)
@@ -148,10 +148,10 @@ def test_what_is_parted_is_not_merged_nor_what_was_merged_from_it(splinters: DPM
 def test_nothing_is_asked_where_no_merge_is_better(splinters: DPMixture) -> None:
     merged, _ = merge_while_better(splinters)
 
-    def parted(mixture: DPMixture) -> Tensor:
+    def parting(mixture: DPMixture) -> Parted:
         raise AssertionError("looked at all rows for nothing")
 
-    assert merge_while_better(merged, parted=parted)[1] == []
+    assert merge_while_better(merged, parting=parting)[1] == []
 
 
 def test_every_merge_of_the_path_is_the_best_one(splinters: DPMixture) -> None:

@@ -104,7 +104,7 @@ def test_what_rows_show_to_be_apart(
 ) -> None:
     """Five rows show no valley, however far away they are."""
     found = parted(*hard(family, make_prior, pair(distance, n)))
-    assert found.tolist() == [[False, is_parted], [is_parted, False]]
+    assert found(0, 1) is found(1, 0) is is_parted
 
 
 def test_components_of_rows_that_are_all_the_same(family: Family, make_prior) -> None:

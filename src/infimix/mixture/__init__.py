@@ -11,6 +11,7 @@ from infimix.mixture.fit import fit_mixture, join_parts, search, settle, without
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
     Merge,
+    Parting,
     coarsen,
     log_partition_evidence,
     merge,
@@ -53,6 +54,7 @@ __all__ = [
     "MixtureFit",
     "MixtureState",
     "NormalWishart",
+    "Parting",
     "Reservoir",
     "SphericalCovariance",
     "Statistics",

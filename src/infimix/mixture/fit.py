@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.stats import chi2  # type: ignore[import-untyped]
-from torch import Tensor
 from torch.nn.functional import one_hot
 
 from infimix.mixture import ranks
@@ -26,7 +25,7 @@ from infimix.mixture.clefts import part_at_valleys
 from infimix.mixture.deaths import delete_while_better
 from infimix.mixture.dp import DPMixture
 from infimix.mixture.families import Family, NormalWishart
-from infimix.mixture.moves import coarsen, merge_while_better
+from infimix.mixture.moves import Parting, coarsen, merge_while_better
 from infimix.mixture.splits import k_means, split
 from infimix.mixture.sweeps import MixtureFit, Watcher, improve
 from infimix.mixture.valleys import VALLEY, groups_of, join_path, valley_depths
@@ -174,17 +173,17 @@ def settle(
     max_sweeps: int,
     tol: float,
     caution: float = 1.0,
-    parted: Callable[[DPMixture], Tensor] | None = None,
+    parting: Parting | None = None,
     watch: Watcher = lambda sweep: None,
 ) -> MixtureFit:
     """Sweeps and merges in turn until no merge is accepted; works in place and returns `fit`.
 
-    Pairs of components that `parted` names, (K, K) bool, are not merged.
+    Components that `parting` keeps apart are not merged.
     """
     fit.mixture = coarsen(fit.mixture, caution)
     improve(fit, blocks, max_sweeps=max_sweeps, tol=tol, watch=watch)
     while True:
-        fit.mixture, path = merge_while_better(fit.mixture, caution, parted)
+        fit.mixture, path = merge_while_better(fit.mixture, caution, parting)
         if not path:
             break
         fit.merges += path

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,10 @@ from infimix.mixture.dp import DPMixture
 
 ROWS_PER_ROOT = 80.0
 FEW_COMPONENTS = 30
+
+
+Parted = Callable[[int, int], bool]  # of two components
+Parting = Callable[[DPMixture], Parted]
 
 
 class Merge(NamedTuple):
@@ -82,41 +87,39 @@ def merge(mixture: DPMixture, parent: int, child: int) -> DPMixture:
 
 
 def merge_while_better(
-    mixture: DPMixture,
-    caution: float | None = None,
-    parted: Callable[[DPMixture], Tensor] | None = None,
+    mixture: DPMixture, caution: float | None = None, parting: Parting | None = None
 ) -> tuple[DPMixture, list[Merge]]:
     """Merge the best pair as long as the coarsened log p(z, c) rises.
 
     What a row is worth stays as it is, or follows `coarsen` after each merge if `caution` is given.
-    Pairs that `parted` names, (K, K) bool, are not merged, nor is what was merged from them.
+    Pairs that `parting` keeps apart are not merged, nor is what was merged from them.
     """
     path: list[Merge] = []
-    apart: Tensor | None = None
+    held = [[k] for k in range(mixture.n_components)]  # of the components that there were at first
+    parted = None if parting is None else cache(partial(parting, mixture))
+
+    def is_apart(parent: int, child: int) -> bool:
+        return parted is not None and any(parted()(j, k) for j in held[parent] for k in held[child])
+
     while True:
-        gains = merge_gains(mixture)
-        if parted is not None and bool((gains > 0).any()):
-            apart = parted(mixture).to(gains.device) if apart is None else apart
-            gains = gains.masked_fill(apart, -torch.inf)
-        parent, child = divmod(int(gains.argmax()), mixture.n_components)
-        gain = float(gains[parent, child])
+        parent, child, gain = _best_pair(merge_gains(mixture), is_apart)
         if gain <= 0:
             break
         mixture = merge(mixture, parent, child)
-        if apart is not None:
-            apart = _merged(apart, parent, child)
+        held[parent] += held.pop(child)
         mixture = mixture if caution is None else coarsen(mixture, caution)
         path.append(Merge(mixture.n_components, parent, child, gain))
     return mixture, path
 
 
-def _merged(apart: Tensor, parent: int, child: int) -> Tensor:
-    """What is apart from either is apart from both together: (K, K) -> (K - 1, K - 1) bool."""
-    either = apart[parent] | apart[child]
-    apart = apart.clone()
-    apart[parent], apart[:, parent] = either, either
-    keep = [k for k in range(len(apart)) if k != child]
-    return apart[keep][:, keep]
+def _best_pair(gains: Tensor, is_apart: Parted) -> tuple[int, int, float]:
+    """Pair of the highest gain among those that may be merged, which may not be positive."""
+    while True:
+        parent, child = divmod(int(gains.argmax()), len(gains))
+        gain = float(gains[parent, child])
+        if gain <= 0 or not is_apart(parent, child):
+            return parent, child, gain
+        gains[parent, child] = -torch.inf
 
 
 def _log_evidence_and_size(mixture: DPMixture, stats: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ linkage of these depths is the tree of clusters (modes part at valleys: Ray and 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +35,9 @@ BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
 MOST_BINS = 2048
 
 
+PairDepth = Callable[[int, int], float]
+
+
 class Join(NamedTuple):
     """One step of the tree: `child` and all that joined it went into `parent`."""
 
@@ -53,25 +58,16 @@ def valley_depths(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor
     far : float, default=FAR
         Standard deviations from where the normal formula is taken for the rows' own valley.
     """
-    q = mixture.components
-    cov = mixture.family.covariance(q).cpu().numpy()
-    cov = cov if cov.ndim == 3 else cov[:, :, None] * np.eye(cov.shape[1])
-    return depths_between(
-        sample.z.double().cpu().numpy(),
-        most_probable(mixture, sample).numpy(),
-        sample.weights().cpu().numpy(),
-        q.m.cpu().numpy(),
-        cov,
-        far,
-    )
+    return _all_pairs(_of_components(mixture, sample, far), mixture.n_components)
 
 
-def parted(mixture: DPMixture, sample: Block) -> Tensor:
-    """Whether rows thin out between each two components, (K, K) bool, as far as rows show it.
+def parted(mixture: DPMixture, sample: Block) -> Callable[[int, int], bool]:
+    """What says of two components whether rows thin out between them, as far as rows show it.
 
     However far apart, components need ten rows each to show a valley of `VALLEY` nats.
     """
-    return valley_depths(mixture, sample, math.inf) >= VALLEY
+    depth = _of_components(mixture, sample, math.inf)
+    return cache(lambda j, k: depth(j, k) >= VALLEY)
 
 
 def depths_between(
@@ -95,21 +91,55 @@ def depths_between(
         Of the groups.
     far : float, default=FAR
     """
-    K = len(mean)
-    mine = [label == k for k in range(K)]
-    depth = np.zeros((K, K))
+    return _all_pairs(_of_groups(z, label, weight, mean, cov, far), len(mean))
+
+
+def _all_pairs(depth: PairDepth, K: int) -> Tensor:
+    """Depths of all pairs, (K, K), symmetric."""
+    depths = torch.zeros(K, K, dtype=torch.float64)
     for j in range(K):
         for k in range(j):
-            delta = mean[j] - mean[k]
-            direction = np.linalg.solve(cov[j] + cov[k], delta)
-            apart = np.sqrt(2 * direction @ delta)  # in pooled standard deviations
-            if apart > far:
-                depth[j, k] = apart**2 / 8
-                continue
-            rows = [(z[mine[i]] - mean[k]) @ direction for i in (j, k)]
-            weights = [weight[mine[i]] for i in (j, k)]
-            depth[j, k] = min(_depth(rows, weights, float(direction @ delta)), FAR**2 / 8)
-    return torch.from_numpy(depth + depth.T)
+            depths[j, k] = depths[k, j] = depth(j, k)
+    return depths
+
+
+def _of_components(mixture: DPMixture, sample: Block, far: float) -> PairDepth:
+    """Depth between two components, each row of the sample in its most probable one."""
+    q = mixture.components
+    cov = mixture.family.covariance(q).cpu().numpy()
+    cov = cov if cov.ndim == 3 else cov[:, :, None] * np.eye(cov.shape[1])
+    return _of_groups(
+        sample.z.double().cpu().numpy(),
+        most_probable(mixture, sample).numpy(),
+        sample.weights().cpu().numpy(),
+        q.m.cpu().numpy(),
+        cov,
+        far,
+    )
+
+
+def _of_groups(
+    z: np.ndarray,
+    label: np.ndarray,
+    weight: np.ndarray,
+    mean: np.ndarray,
+    cov: np.ndarray,
+    far: float,
+) -> PairDepth:
+    """Depth between two groups of rows; arguments as of `depths_between`."""
+    mine = [np.flatnonzero(label == k) for k in range(len(mean))]
+
+    def depth(j: int, k: int) -> float:
+        delta = mean[j] - mean[k]
+        direction = np.linalg.solve(cov[j] + cov[k], delta)
+        apart = np.sqrt(2 * direction @ delta)  # in pooled standard deviations
+        if apart > far:
+            return float(apart**2 / 8)
+        rows = [(z[mine[i]] - mean[k]) @ direction for i in (j, k)]
+        weights = [weight[mine[i]] for i in (j, k)]
+        return min(_depth(rows, weights, float(direction @ delta)), FAR**2 / 8)
+
+    return depth
 
 
 def _depth(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> float:

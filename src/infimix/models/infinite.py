@@ -17,7 +17,6 @@ gradients, the mixture all of it by its statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, final
 
@@ -33,6 +32,7 @@ from infimix.mixture import (
     FullCovariance,
     MixtureFit,
     MixtureState,
+    Parting,
     StickBreaking,
     WeightLaw,
     coarsen,
@@ -234,7 +234,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
         plan: dict[str, Any] = {"max_sweeps": self.SWEEPS, "tol": self.TOLERANCE}
         if self.n_fixed is None:
-            settle(fit, blocks, caution=caution, parted=self._parted(blocks), **plan)
+            settle(fit, blocks, caution=caution, parting=self._parting(blocks), **plan)
         else:
             fit.mixture = coarsen(fit.mixture, caution)
             improve(fit, blocks, **plan)
@@ -248,8 +248,8 @@ class InfiniteMixtureModule(LatentMixtureModule):
         zeta = fit.mixture.zeta if self.training else 1.0
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
 
-    def _parted(self, blocks: list[Block]) -> Callable[[DPMixture], Tensor] | None:
-        """What tells the pairs of components between which the codes thin out."""
+    def _parting(self, blocks: list[Block]) -> Parting | None:
+        """What keeps components apart between which the codes thin out."""
         if not self.by_valleys:
             return None
         n_rows = sum(len(block.z) for block in blocks)
