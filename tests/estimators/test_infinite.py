@@ -21,9 +21,9 @@ MakeQuick = Callable[..., InfiniteMixtureVAE]
 def images() -> np.ndarray:
     """Bright upper or left halves, (90, 36) in [0, 1]."""
     rng = np.random.default_rng(0)
-    image = rng.uniform(0, 0.3, size=(90, 6, 6))
-    image[::2, :3] += 0.6
-    image[1::2, :, :3] += 0.6
+    image = rng.uniform(0, 0.1, size=(90, 6, 6))
+    image[::2, :3] += 0.9
+    image[1::2, :, :3] += 0.9
     return image.reshape(90, 36)
 
 

@@ -33,7 +33,7 @@ def test_the_tree_is_single_linkage_of_distances_between_codes(six: InfiniteMixt
         depths.append(far / 8)
     assert min(depths) > FAR**2 / 8
     found = np.array([join.depth for join in six.merge_path_])
-    np.testing.assert_allclose(found, linkage(depths, "single")[:, 2], rtol=0.2)
+    np.testing.assert_allclose(found, linkage(depths, "single")[:, 2], rtol=0.3)
     assert [join.n_components for join in six.merge_path_] == [5, 4, 3, 2, 1]
 
 

@@ -175,7 +175,7 @@ def test_what_has_no_likelihood_is_refused(X: np.ndarray) -> None:
     mixture = DPGaussianMixture(random_state=0).fit(X)
     with pytest.raises(ValueError, match="draws latent codes and DPGaussianMixture has none"):
         estimate_likelihood(mixture, X)
-    grey = np.random.default_rng(0).uniform(size=(40, 4))
+    grey = np.random.default_rng(0).beta(0.2, 0.2, size=(40, 4))
     model = GaussianVAE(L, hidden=(), max_epochs=1, random_state=0)
     with pytest.raises(ValueError, match="no likelihood of such rows; fit it to binarised data"):
         estimate_likelihood(model.fit(grey), grey)

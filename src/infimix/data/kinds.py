@@ -90,7 +90,7 @@ def detect_kind(summary: ColumnSummary, kind: str = "auto") -> Kind:
     Examples
     --------
     >>> from infimix.data.columns import summarise_columns
-    >>> detect_kind(summarise_columns(np.array([[0.0, 0.5], [0.25, 1.0]]))).sentence
+    >>> detect_kind(summarise_columns(np.array([[0.0, 1.0], [0.9, 0.1]]))).sentence
     'treating 2 columns in [0, 1] as unit interval'
     """
     if kind == "auto":
