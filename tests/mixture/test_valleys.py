@@ -96,13 +96,13 @@ def test_weights_of_rows_deepen_a_valley_like_more_rows(family: Family, make_pri
         (4.0, (3000, 3000), True),
         (1.0, (3000, 3000), False),
         (30.0, (30, 3000), True),
-        (30.0, (5, 3000), False),
+        (90.0, (8, 3000), False),
     ],
 )
 def test_what_rows_show_to_be_apart(
     family: Family, make_prior, distance: float, n: tuple[int, int], is_parted: bool
 ) -> None:
-    """Five rows show no valley, however far away they are."""
+    """Eight rows show no valley, however far away they are."""
     found = parted(*hard(family, make_prior, pair(distance, n)))
     assert found(0, 1) is found(1, 0) is is_parted
 
