@@ -74,7 +74,7 @@ def detect_kind(summary: ColumnSummary, kind: str = "auto") -> Kind:
     ----------
     summary : ColumnSummary
         From `summarise_columns`, of finite rows.
-    kind : {"auto", "binary", "unit", "real", "counts"}, default="auto"
+    kind : {"auto", "binary", "unit", "levels", "real", "counts"}, default="auto"
         A kind that is asked for must be possible: binary needs 0 and 1, counts need whole numbers
         that are not negative. Any data can be real or, by their range, unit.
 
@@ -165,11 +165,8 @@ def _is_bytes(summary: ColumnSummary) -> bool:
 def _is_near_ends(summary: ColumnSummary) -> bool:
     """Whether values within a common range vary nearly as much as 0 and 1 would; zeros do."""
     lower, upper = _unit_range(summary)
-    mean, variance = (
-        (summary.mean - lower) / (upper - lower),
-        summary.variance / (upper - lower) ** 2,
-    )
-    return bool(summary.is_sparse or variance.sum() >= NEAR_ENDS * (mean * (1 - mean)).sum())
+    most = (summary.mean - lower) * (upper - summary.mean)  # of the ends alone, (D,)
+    return bool(summary.is_sparse or summary.variance.sum() >= NEAR_ENDS * most.sum())
 
 
 def _is_counted(summary: ColumnSummary) -> bool:

@@ -33,7 +33,6 @@ from infimix.mixture.dp import DPMixture
 ROWS_PER_ROOT = 80.0
 FEW_COMPONENTS = 30
 
-
 Parted = Callable[[int, int], bool]  # of two components
 Parting = Callable[[DPMixture], Parted]
 

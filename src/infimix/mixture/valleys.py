@@ -26,6 +26,7 @@ from torch.nn.functional import one_hot
 
 from infimix.mixture.blocks import Block
 from infimix.mixture.dp import DPMixture
+from infimix.mixture.moves import Parted
 from infimix.mixture.splits import most_probable
 
 VALLEY = 1.25  # nats: a valley of 0.29 of the lower peak parts two clusters
@@ -33,7 +34,6 @@ FAR = 6.0  # standard deviations, from where the normal formula stands for an em
 NO_PEAK_ROWS = 2.0
 BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
 MOST_BINS = 2048
-
 
 PairDepth = Callable[[int, int], float]
 
@@ -61,7 +61,7 @@ def valley_depths(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor
     return _all_pairs(_of_components(mixture, sample, far), mixture.n_components)
 
 
-def parted(mixture: DPMixture, sample: Block) -> Callable[[int, int], bool]:
+def parted(mixture: DPMixture, sample: Block) -> Parted:
     """What says of two components whether rows thin out between them, as far as rows show it.
 
     However far apart, components need ten rows each to show a valley of `VALLEY` nats.

@@ -234,7 +234,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
             fit = MixtureFit(self.mixture, self.state.reference, -torch.inf)
         plan: dict[str, Any] = {"max_sweeps": self.SWEEPS, "tol": self.TOLERANCE}
         if self.n_fixed is None:
-            settle(fit, blocks, caution=caution, parting=self._parting(blocks), **plan)
+            settle(fit, blocks, caution=caution, parting=self._parting(blocks, rows.n_rows), **plan)
         else:
             fit.mixture = coarsen(fit.mixture, caution)
             improve(fit, blocks, **plan)
@@ -248,11 +248,10 @@ class InfiniteMixtureModule(LatentMixtureModule):
         zeta = fit.mixture.zeta if self.training else 1.0
         self.state.store(replace(fit.mixture, zeta=zeta), fit.reference)
 
-    def _parting(self, blocks: list[Block]) -> Parting | None:
+    def _parting(self, blocks: list[Block], n_rows: int) -> Parting | None:
         """What keeps components apart between which the codes thin out."""
         if not self.by_valleys:
             return None
-        n_rows = sum(len(block.z) for block in blocks)
         return lambda mixture: parted(mixture, sample_rows(blocks, n_rows, self.seed))
 
     def _start(self, blocks: list[Block], n_rows: int) -> MixtureFit:
