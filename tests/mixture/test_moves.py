@@ -13,6 +13,7 @@ from infimix.mixture import (
     Family,
     NormalWishart,
     StickBreaking,
+    coarsen,
     log_partition_evidence,
     merge,
     merge_gains,
@@ -169,6 +170,23 @@ def test_every_merge_of_the_path_is_the_best_one(splinters: DPMixture) -> None:
         assert gains[step.parent, step.child] == pytest.approx(step.gain, rel=1e-9)
         mixture = merge(mixture, step.parent, step.child)
         assert mixture.n_components == step.n_components
+
+
+def test_merges_end_at_what_rows_are_worth_to_the_components_left(
+    family: Family, make_prior: Callable[..., NormalWishart]
+) -> None:
+    """Sixty pieces of twenty overlapping clusters: rows are worth less the fewer are left."""
+    rng = np.random.default_rng(0)
+    centres = 3.0 * rng.normal(size=(20, 1, 3)).repeat(3, axis=0)
+    rows = torch.from_numpy(centres + rng.normal(size=(60, 50, 3)))
+    sums = torch.stack([family.features(piece).sum(0) for piece in rows])
+    mixture = coarsen(DPMixture(family, make_prior(family), StickBreaking(ALPHA), sums))
+    at_that_worth = merge_while_better(mixture)[0]
+    merged, path = merge_while_better(mixture, caution=1.0)
+    assert merged.n_components < at_that_worth.n_components < 60
+    assert merged.zeta == pytest.approx(coarsen(merged).zeta, rel=1e-12)
+    assert float(merge_gains(merged).max()) <= 0
+    assert [step.n_components for step in path] == list(range(59, merged.n_components - 1, -1))
 
 
 def test_merges_end_exactly_where_the_gain_changes_sign(

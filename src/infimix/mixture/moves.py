@@ -20,7 +20,7 @@ end towards 0, which would pay for splinters of a row or two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
@@ -67,14 +67,7 @@ def log_partition_evidence(mixture: DPMixture) -> Tensor:
 
 def merge_gains(mixture: DPMixture) -> Tensor:
     """Change of log p(z, c) if j and k were one: (K, K) in nats, -inf on and below the diagonal."""
-    stats = mixture.zeta * mixture.sums
-    j, k = torch.triu_indices(len(stats), len(stats), 1)
-    alone = _log_evidence_and_size(mixture, stats)
-    together = _log_evidence_and_size(mixture, stats[j] + stats[k])
-    gains = stats.new_full((len(stats), len(stats)), -torch.inf)
-    K, labels = len(stats), mixture.law.log_labels
-    gains[j, k] = together - alone[j] - alone[k] + labels(K - 1) - labels(K)
-    return gains
+    return _evidence_gains(mixture) + _label_gain(mixture)
 
 
 def merge(mixture: DPMixture, parent: int, child: int) -> DPMixture:
@@ -90,8 +83,9 @@ def merge_while_better(
 ) -> tuple[DPMixture, list[Merge]]:
     """Merge the best pair as long as the coarsened log p(z, c) rises.
 
-    What a row is worth stays as it is, or follows `coarsen` after each merge if `caution` is given.
-    Pairs that `parting` keeps apart are not merged, nor is what was merged from them.
+    What a row is worth stays as it is, or follows `coarsen` if `caution` is given, whenever no
+    merge is better. Pairs that `parting` keeps apart are not merged, nor is what was merged from
+    them.
     """
     path: list[Merge] = []
     held = [[k] for k in range(mixture.n_components)]  # of the components that there were at first
@@ -101,24 +95,57 @@ def merge_while_better(
         return parted is not None and any(parted()(j, k) for j in held[parent] for k in held[child])
 
     while True:
-        parent, child, gain = _best_pair(merge_gains(mixture), is_apart)
-        if gain <= 0:
-            break
-        mixture = merge(mixture, parent, child)
-        held[parent] += held.pop(child)
-        mixture = mixture if caution is None else coarsen(mixture, caution)
-        path.append(Merge(mixture.n_components, parent, child, gain))
-    return mixture, path
+        n_before = mixture.n_components
+        gains = _evidence_gains(mixture)
+        while True:
+            parent, child, gain = _best_pair(gains, _label_gain(mixture), is_apart)
+            if gain <= 0:
+                break
+            mixture = merge(mixture, parent, child)
+            held[parent] += held.pop(child)
+            keep = torch.arange(len(gains)) != child
+            gains = gains[keep][:, keep]
+            _weigh_merges(gains, mixture, [parent])
+            path.append(Merge(mixture.n_components, parent, child, gain))
+        if caution is None or mixture.n_components == n_before:
+            return mixture, path
+        mixture = coarsen(mixture, caution)
 
 
-def _best_pair(gains: Tensor, is_apart: Parted) -> tuple[int, int, float]:
-    """Pair of the highest gain among those that may be merged, which may not be positive."""
+def _best_pair(gains: Tensor, label_gain: float, is_apart: Parted) -> tuple[int, int, float]:
+    """Pair of the highest gain among those that may be merged, which may not be positive.
+
+    Pairs that may not, as `is_apart` says, lose their gain in place.
+    """
     while True:
         parent, child = divmod(int(gains.argmax()), len(gains))
-        gain = float(gains[parent, child])
+        gain = float(gains[parent, child]) + label_gain
         if gain <= 0 or not is_apart(parent, child):
             return parent, child, gain
         gains[parent, child] = -torch.inf
+
+
+def _evidence_gains(mixture: DPMixture) -> Tensor:
+    """`merge_gains` but for `_label_gain`."""
+    K = mixture.n_components
+    gains = mixture.sums.new_full((K, K), -torch.inf)
+    _weigh_merges(gains, mixture, range(K))
+    return gains
+
+
+def _weigh_merges(gains: Tensor, mixture: DPMixture, components: Iterable[int]) -> None:
+    """Write the gains of merges of each of these components with any other, in place."""
+    stats = mixture.zeta * mixture.sums
+    alone = _log_evidence_and_size(mixture, stats)
+    for j in components:
+        gain = _log_evidence_and_size(mixture, stats[j] + stats) - alone[j] - alone
+        gains[:j, j], gains[j, j + 1 :] = gain[:j], gain[j + 1 :]
+
+
+def _label_gain(mixture: DPMixture) -> float:
+    """What one component less is worth, whatever its rows, nats."""
+    K, labels = mixture.n_components, mixture.law.log_labels
+    return labels(K - 1) - labels(K)
 
 
 def _log_evidence_and_size(mixture: DPMixture, stats: Tensor) -> Tensor:
