@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infimix.models import ElboTerms, InfiniteMixtureModule, Pass
-from infimix.training import TrainConfig, Views, fit, nearest, rows_on, warp_of
+from infimix.training import TrainConfig, Views, fit, nearest, rows_on
 from infimix.training.rows import HeldRows
 from infimix.training.views import Neighbours
 
@@ -79,30 +79,6 @@ def test_draws_are_of_the_neighbours_all_alike() -> None:
     values, counts = drawn.unique(return_counts=True)
     assert values.tolist() == [11, 12]
     assert abs(int(counts[0]) - 2000) < 150
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (12, 20, 3)])
-def test_images_move_a_little(shape: tuple[int, ...]) -> None:
-    height, width = shape[:2]
-    image = np.zeros((height, width, *shape[2:]), np.float32)
-    image[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] = 1
-    x = torch.from_numpy(image.reshape(1, -1)).expand(300, -1)
-    moved = warp_of(shape)(x, torch.Generator().manual_seed(0))
-    assert moved.shape == x.shape
-    assert ((moved >= 0) & (moved <= 1)).all()
-    mass = moved.reshape(300, height, width, -1).numpy()
-    along = [mass.sum((2, 3)), mass.sum((1, 3))]  # over columns, over rows
-    for share, n in zip(along, (height, width), strict=True):
-        centre = share @ np.arange(n) / share.sum(1) - (n - 1) / 2
-        assert abs(centre.mean()) < 0.15  # no direction is favoured
-        assert 0.02 * n < centre.std() < 0.06 * n  # uniform up to 7 % of the side: 4 %
-    if len(shape) == 3:  # channels move together
-        np.testing.assert_allclose(mass[..., 0], mass[..., 2], atol=1e-6)
-
-
-def test_a_border_goes_on_where_an_image_leaves() -> None:
-    moved = warp_of((8, 8))(torch.full((20, 64), 0.3), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(moved, torch.full((20, 64), 0.3))
 
 
 def test_the_loop_asks_for_views_of_the_rows_of_the_batch(

@@ -69,7 +69,7 @@ def fit(
     ] = None,
     augmentation: Annotated[
         Literal["affine"] | None,
-        typer.Option(help="affine: encode images turned, zoomed, sheared and shifted a little."),
+        typer.Option(help="affine: images may turn, zoom, shear and shift a little."),
     ] = None,
     neighbors: Annotated[
         int | None,

@@ -21,7 +21,7 @@ from infimix.estimators.persistence import plain
 from infimix.mixture import FiniteDirichlet, StickBreaking
 from infimix.models import InfiniteMixtureModule
 from infimix.networks import Body, ConvBody, ConvDecoder, Encoder, MLPBody, MLPDecoder
-from infimix.training import Rows, TrainConfig, Views, nearest, warp_of
+from infimix.training import Affine, Rows, TrainConfig, Views, nearest
 
 # Hidden layers from the rows towards the code: the usual ones (Xie, Girshick, Farhadi 2016), and
 # narrower ones for data that would not fill them.
@@ -173,10 +173,10 @@ def views_for(estimator: Any, rows: Rows, train: Tensor, seed: int) -> Views | N
     warp = near = None
     if estimator.augmentation == "affine":
         name = "augmentation='affine'"
-        warp = warp_of(_image_shape(name, estimator.image_shape, estimator.n_features_in_))
+        warp = Affine(_image_shape(name, estimator.image_shape, estimator.n_features_in_))
     if estimator.n_neighbors > 0:
         prepare = estimator.module_.likelihood.encoder_input
-        near = nearest(rows, train, prepare, estimator.n_neighbors, seed)
+        near = nearest(rows, train, prepare, estimator.n_neighbors, seed, warp)
     return None if warp is near is None else Views(rows, train, near, warp)
 
 

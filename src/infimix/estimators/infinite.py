@@ -67,7 +67,8 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         0 encodes the row itself: clusters are less clear then, and the likelihood is higher. Rows
         are near in 50 principal components.
     augmentation : {"affine"}, optional
-        Encode images turned, zoomed, sheared and shifted a little; needs `image_shape`.
+        Encode images turned, zoomed, sheared and shifted a little, and look for near rows as if
+        such moves did not count; needs `image_shape`.
     likelihood : str, default="auto"
         "bernoulli", "expected_bernoulli", "continuous_bernoulli", "normal" or
         "negative_binomial"; "auto" follows the kind of the data.

@@ -1,14 +1,16 @@
 """Training: rows on the device, one loop, checkpoints; no branch on the model."""
 
 from infimix.training.checkpoint import load_tensors, save_tensors, write_atomically
+from infimix.training.images import Affine
 from infimix.training.loop import TrainConfig, fit
 from infimix.training.progress import Progress
 from infimix.training.rows import HeldRows, Rows, rows_on
 from infimix.training.state import TrainState, write_history
 from infimix.training.tensorboard import TensorBoard
-from infimix.training.views import Views, nearest, warp_of
+from infimix.training.views import Views, nearest
 
 __all__ = [
+    "Affine",
     "HeldRows",
     "Progress",
     "Rows",
@@ -21,7 +23,6 @@ __all__ = [
     "nearest",
     "rows_on",
     "save_tensors",
-    "warp_of",
     "write_atomically",
     "write_history",
 ]

@@ -20,17 +20,15 @@ from scipy.sparse import csr_array  # type: ignore[import-untyped]
 from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 from sklearn.neighbors import NearestNeighbors  # type: ignore[import-untyped]
 from torch import Generator, Tensor
-from torch.nn.functional import affine_grid, grid_sample
 
+from infimix.training.images import Affine, nearest_but_for_moves
 from infimix.training.rows import Rows
 
 PCA_DIMENSIONS, PCA_ROWS, PCA_VALUES = 50, 10_000, 2**27  # of wide rows fewer are sampled
 DISTANCES = 4e9  # at most; of more rows, as many as that allows may be neighbours
 LEAST_REFERENCES = 5000
 LEAST_NEIGHBOURS = 5
-TURN, ZOOM, SHEAR, SHIFT = 0.35, 0.15, 0.2, 0.07  # radians, shares of the size
-
-Warp = Callable[[Tensor, Generator], Tensor]
+CANDIDATES = 100  # whose tangent distance is looked at
 
 
 class Neighbours(NamedTuple):
@@ -52,12 +50,12 @@ class Views:
         Those that train.
     near : Neighbours, optional
         Those of each row; without them a row is its own view.
-    warp : callable, optional
+    warp : Affine, optional
         Moves images (B, D) at random.
     """
 
     def __init__(
-        self, rows: Rows, train: Tensor, near: Neighbours | None, warp: Warp | None
+        self, rows: Rows, train: Tensor, near: Neighbours | None, warp: Affine | None
     ) -> None:
         self.rows, self.train, self.near, self.warp = rows, train, near, warp
 
@@ -72,13 +70,19 @@ class Views:
 
 
 def nearest(
-    rows: Rows, train: Tensor, prepare: Callable[[Tensor], Tensor], n_neighbors: int, seed: int
+    rows: Rows,
+    train: Tensor,
+    prepare: Callable[[Tensor], Tensor],
+    n_neighbors: int,
+    seed: int,
+    warp: Affine | None = None,
 ) -> Neighbours | None:
     """Find neighbours of all rows that train, by their 50 principal components.
 
     Neighbours of a row are those of its k nearest that have it among theirs, and its five nearest
     in any case: few rows, or rows far from others, would fall to pieces. (On MNIST, k = 15, 95.0 %
-    of the nearest share the digit, 97.8 % of the mutual ones.)
+    of the nearest share the digit, 97.8 % of the mutual ones.) Where images may be moved, the
+    nearest are those of the hundred nearest that are so by tangent distance.
 
     Parameters
     ----------
@@ -91,6 +95,8 @@ def nearest(
     seed : int
         Of what is sampled: the rows that the components are computed from, and where all pairs
         would be too many, the rows that may be neighbours. The others then have the five nearest.
+    warp : Affine, optional
+        Moves that do not count.
 
     Returns
     -------
@@ -102,25 +108,28 @@ def nearest(
         return None
     shuffled = torch.randperm(n, generator=Generator().manual_seed(seed))
     n_some = min(PCA_ROWS, max(PCA_DIMENSIONS + 1, PCA_VALUES // rows.n_features))
-    some = _features(rows, train[shuffled[:n_some].sort().values], prepare)
-    features = [some]
+    some = _of_blocks(rows, train[shuffled[:n_some].sort().values], prepare)
+    features = prepare
     if some.shape[1] > PCA_DIMENSIONS and len(some) > PCA_DIMENSIONS:
-        pca = PCA(PCA_DIMENSIONS, svd_solver="randomized", random_state=seed).fit(some)
-        features = [
-            pca.transform(prepare(block).cpu().numpy()).astype(np.float32)
-            for block in rows.blocks(train)
-        ]
-    elif n > len(some):
-        features = [_features(rows, train, prepare)]
-    z = np.concatenate(features)
+        pca = PCA(PCA_DIMENSIONS, svd_solver="randomized", random_state=seed).fit(some.numpy())
+        mean, axes = torch.from_numpy(pca.mean_), torch.from_numpy(pca.components_)
+
+        def features(x: Tensor) -> Tensor:
+            return (prepare(x).cpu() - mean) @ axes.mT
+
+    z = _of_blocks(rows, train, features)
     n_references = max(k + 1, LEAST_REFERENCES, int(DISTANCES / n))
     reference = shuffled[:n_references].sort().values.numpy()
-    finder = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(z[reference])
-    found = reference[finder.kneighbors(z, return_distance=False)]  # (n, k + 1)
+    n_near = k if warp is None else min(max(k, CANDIDATES), len(reference) - 1)
+    finder = NearestNeighbors(n_neighbors=n_near + 1, algorithm="brute").fit(z.numpy()[reference])
+    found = reference[finder.kneighbors(z.numpy(), return_distance=False)]  # (n, n_near + 1)
     # A row is not its own neighbour. It need not come first, where others are the same.
     is_other = found != np.arange(n)[:, None]
     is_other[is_other.all(1), -1] = False
-    near = found[is_other].reshape(n, k)
+    near = found[is_other].reshape(n, n_near)
+    if warp is not None:
+        tangents = _of_blocks(rows, train, lambda x: _tangents(x, warp, features))
+        near = nearest_but_for_moves(z, tangents, torch.from_numpy(near), k).numpy()
     pairs = csr_array((np.ones(n * k, bool), near.ravel(), np.arange(0, n * k + 1, k)), (n, n))
     is_mutual = (pairs.T.tocsr()[np.repeat(np.arange(n), k), near.ravel()]).reshape(n, k)
     is_meant = is_mutual | (np.arange(k) < LEAST_NEIGHBOURS)
@@ -129,26 +138,11 @@ def nearest(
     return Neighbours(position, torch.from_numpy(is_meant.sum(1)))
 
 
-def _features(rows: Rows, index: Tensor, prepare: Callable[[Tensor], Tensor]) -> np.ndarray:
-    """Prepared rows of an index, (n, D)."""
-    return np.concatenate([prepare(block).cpu().numpy() for block in rows.blocks(index)])
+def _tangents(x: Tensor, warp: Affine, features: Callable[[Tensor], Tensor]) -> Tensor:
+    """How the features of images (B, D) change with each move, (B, d, m)."""
+    return torch.stack([features(there) - features(back) for there, back in warp.steps(x)], 2)
 
 
-def warp_of(image_shape: tuple[int, ...]) -> Warp:
-    """Random turns, zooms, shears and shifts of images, flattened with channels last."""
-    height, width, n_channels = (*image_shape, 1)[:3]
-
-    def warp(x: Tensor, generator: Generator) -> Tensor:
-        n = len(x)
-        turn, zoom, shear, right, down = (2 * torch.rand(5, n, generator=generator) - 1).to(x)
-        turn, zoom, shear = TURN * turn, 1 + ZOOM * zoom, SHEAR * shear
-        cos, sin = turn.cos() * zoom, turn.sin() * zoom
-        # Coordinates run from -1 to 1: a share of the size is twice that.
-        first = torch.stack([cos, shear - sin, 2 * SHIFT * right], 1)
-        second = torch.stack([sin, cos, 2 * SHIFT * down], 1)
-        image = x.reshape(n, height, width, n_channels).movedim(3, 1)
-        grid = affine_grid(torch.stack([first, second], 1), list(image.shape), align_corners=False)
-        moved = grid_sample(image, grid, padding_mode="border", align_corners=False)
-        return moved.movedim(1, 3).reshape(n, -1)
-
-    return warp
+def _of_blocks(rows: Rows, index: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """What a function says of the rows of an index, block by block, on the CPU."""
+    return torch.cat([of(block).cpu() for block in rows.blocks(index)])
