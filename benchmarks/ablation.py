@@ -32,6 +32,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "30 neighbours": {"n_neighbors": 30},
     "moved images": {"augmentation": "affine"},
     "moved images, no neighbours": {"augmentation": "affine", "n_neighbors": 0},
+    "moved images, convolutions": {"augmentation": "affine", "network": "conv"},
     "convolutions": {"network": "conv"},
     "batches of 64": {"batch_size": 64},
     "batches of 256": {"batch_size": 256},

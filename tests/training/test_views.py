@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infimix.models import ElboTerms, InfiniteMixtureModule, Pass
-from infimix.training import TrainConfig, Views, fit, nearest, rows_on
+from infimix.training import Affine, TrainConfig, Views, fit, nearest, rows_on
 from infimix.training.rows import HeldRows
 from infimix.training.views import Neighbours
 
@@ -75,10 +75,28 @@ def test_draws_are_of_the_neighbours_all_alike() -> None:
     train = torch.arange(10, 50)
     near = Neighbours(torch.tensor([[1, 2, 3]]).expand(40, 3), torch.full((40,), 2))
     views = Views(rows, train, near, None)
-    drawn = views.draw(torch.zeros(4000, dtype=torch.long), torch.Generator().manual_seed(0))
+    drawn = views.draw(
+        torch.zeros(4000, dtype=torch.long), torch.Generator().manual_seed(0), is_warm_up=True
+    )
     values, counts = drawn.unique(return_counts=True)
     assert values.tolist() == [11, 12]
     assert abs(int(counts[0]) - 2000) < 150
+
+
+@pytest.mark.parametrize("has_near", [False, True])
+def test_images_with_neighbours_are_moved_in_the_joint_phase_only(has_near: bool) -> None:
+    images = np.random.default_rng(0).random((30, 64)).astype(np.float32)
+    rows, train = HeldRows(torch.from_numpy(images)), torch.arange(30)
+    near = Neighbours(torch.arange(30)[:, None].flip(0), torch.ones(30, dtype=torch.long))
+    views = Views(rows, train, near if has_near else None, Affine((8, 8)))
+    seen = images[::-1] if has_near else images
+
+    def is_moved(*, is_warm_up: bool) -> bool:
+        drawn = views.draw(train, torch.Generator().manual_seed(0), is_warm_up=is_warm_up)
+        return not np.allclose(drawn, seen)
+
+    assert is_moved(is_warm_up=False)
+    assert is_moved(is_warm_up=True) is not has_near
 
 
 def test_the_loop_asks_for_views_of_the_rows_of_the_batch(

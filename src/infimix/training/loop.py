@@ -159,7 +159,9 @@ def _epoch(
     sums: dict[str, Tensor] = {}
     for step, position in enumerate(batches):
         x = rows.take(train[position])
-        view = None if views is None else views.draw(position, state.order)
+        view = (
+            None if views is None else views.draw(position, state.order, is_warm_up=kl_weight == 0)
+        )
         terms = module.objective(x, state.noise, view)
         loss = -terms.weighted(kl_weight).mean()
         if terms.closeness is not None:

@@ -51,7 +51,7 @@ class Views:
     near : Neighbours, optional
         Those of each row; without them a row is its own view.
     warp : Affine, optional
-        Moves images (B, D) at random.
+        Moves images at random, in the warm-up only where there are no neighbours.
     """
 
     def __init__(
@@ -59,14 +59,17 @@ class Views:
     ) -> None:
         self.rows, self.train, self.near, self.warp = rows, train, near, warp
 
-    def draw(self, position: Tensor, generator: Generator) -> Tensor:
+    def draw(self, position: Tensor, generator: Generator, *, is_warm_up: bool) -> Tensor:
         """Views (B, D) of the rows at these positions (B,) of `train`, generator on the CPU."""
         if self.near is not None:
             share = torch.rand(len(position), generator=generator)
             which = (share * self.near.degree[position]).long()
             position = self.near.position[position, which]
         x = self.rows.take(self.train[position])
-        return x if self.warp is None else self.warp(x, generator)
+        # Near rows already differ by moves; the network would have to learn both at once.
+        if self.warp is None or (is_warm_up and self.near is not None):
+            return x
+        return self.warp(x, generator)
 
 
 def nearest(
