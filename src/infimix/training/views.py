@@ -66,7 +66,6 @@ class Views:
             which = (share * self.near.degree[position]).long()
             position = self.near.position[position, which]
         x = self.rows.take(self.train[position])
-        # Near rows already differ by moves; the network would have to learn both at once.
         if self.warp is None or (is_warm_up and self.near is not None):
             return x
         return self.warp(x, generator)
