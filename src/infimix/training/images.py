@@ -20,7 +20,7 @@ TURN, ZOOM, SHEAR, SHIFT = 0.35, 0.15, 0.2, 0.07  # radians, shares of the size
 MOST = (TURN, ZOOM, SHEAR, SHIFT, SHIFT)
 STEP = 0.4  # of the most, each way, that tangents are taken over
 RIDGE = 0.01  # tangents of x and y may be the same; of those of an image, this share of the usual
-PAIRS = 50_000  # at a time
+PAIRS = 50_000  # looked at together
 
 
 @final
@@ -81,11 +81,13 @@ def nearest_but_for_moves(z: Tensor, tangents: Tensor, near: Tensor, k: int) -> 
         Some of `near`.
     """
     basis = _orthonormal(tangents)
+    n_rows = max(1, PAIRS // near.shape[1])  # at a time
     found = []
-    for start in range(0, len(near), n_rows := max(1, PAIRS // near.shape[1])):
+    for start in range(0, len(near), n_rows):
         some = near[start : start + n_rows]  # (n, C)
-        mine = basis[start : start + n_rows, None].expand(-1, some.shape[1], -1, -1)
-        between = z[some] - z[start : start + n_rows, None]  # (n, C, d)
+        here = slice(start, start + len(some))
+        mine = basis[here, None].expand(-1, some.shape[1], -1, -1)
+        between = z[some] - z[here, None]  # (n, C, d)
         moves = torch.cat([mine, basis[some]], 3)  # (n, C, d, 2m)
         along = (moves.mT @ between[..., None])[..., 0]  # (n, C, 2m)
         gram = moves.mT @ moves + RIDGE * torch.eye(along.shape[-1])
