@@ -102,12 +102,22 @@ def test_images_with_neighbours_are_moved_in_the_joint_phase_only(has_near: bool
 def test_the_loop_asks_for_views_of_the_rows_of_the_batch(
     make_module: Callable[[], InfiniteMixtureModule], X: np.ndarray
 ) -> None:
-    """With each row its only neighbour the view is the row, wherever the row stands in the data."""
+    """With each row its only neighbour the view is the row, wherever the row stands in the data.
+
+    Moves are asked for once there are components.
+    """
     rows = rows_on(X, np.zeros(X.shape[1]), np.ones(X.shape[1]), torch.device("cpu"))
     train = torch.arange(len(X) - 1, 9, -1)  # places in `train` are not places in the rows
     own = torch.arange(len(train))[:, None]
-    views = Views(rows, train, Neighbours(own, torch.ones(len(train), dtype=torch.long)), None)
-    module, seen = make_module(), []
+    module, seen, moved = make_module(), [], []
+
+    class Still:
+        def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+            moved.append((len(x), module.n_components > 0))
+            return x
+
+    near = Neighbours(own, torch.ones(len(train), dtype=torch.long))
+    views = Views(rows, train, near, Still())
     objective = module.objective
 
     def watched(x: Tensor, generator: torch.Generator, view: Tensor | None = None) -> ElboTerms:
@@ -121,6 +131,8 @@ def test_the_loop_asks_for_views_of_the_rows_of_the_batch(
     config = TrainConfig(1, 1, 16, 1e-3, patience=5, seed=0)
     fit(module, rows, train, Pass(0, lambda: iter([])), config, views=views)
     assert sum(seen) == 2 * len(train)
+    assert sum(n for n, _ in moved) == len(train)
+    assert all(has_components for _, has_components in moved)
 
 
 def test_a_resumed_run_draws_the_same_views(
