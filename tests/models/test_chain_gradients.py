@@ -129,6 +129,25 @@ def grid(n: int, n_axes: int) -> tuple[Tensor, Tensor]:
     return nodes, weight
 
 
+def test_draws_that_say_nothing_get_no_denormal_gradient(make_chain: MakeChain) -> None:
+    options = {"likelihood": "normal", "dtype": torch.float32, **BOUNDS["iwae"]}
+    module = make_chain("dlgmm", D, n_latent=3, **options)
+    with torch.no_grad():
+        module.decoder.output.weight *= 4  # draws of a row are a hundred nats apart
+    outputs: list[Tensor] = []
+
+    def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
+        output.retain_grad()
+        outputs.append(output)
+
+    module.decoder.register_forward_hook(keep)
+    module.objective(rows().float(), torch.Generator().manual_seed(2)).total.sum().backward()
+    gradient = outputs[0].grad
+    assert gradient is not None
+    assert gradient.any()
+    assert not ((gradient != 0) & (gradient.abs() < torch.finfo(torch.float32).tiny)).any()
+
+
 @pytest.mark.parametrize(
     ("n_draws", "entropy"),
     [(1, "mixture"), (2, "mixture"), (3, "mixture"), (2, "components"), (3, "components")],

@@ -30,6 +30,7 @@ from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
 
 from infimix.distributions.likelihoods import Likelihood
+from infimix.mixture.dp import NEGLIGIBLE
 from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
 from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
 
@@ -128,7 +129,9 @@ class ChainModule(LatentMixtureModule):
         if S == 1 or self.alpha == 1:
             return terms
         log_w, log_share = self._log_weights(walk)  # (S, N, P)
-        powers = (log_share + (1 - self.alpha) * log_w).logsumexp(-1)
+        powers = log_share + (1 - self.alpha) * log_w
+        negligible = powers.detach().amax((0, -1), keepdim=True) + NEGLIGIBLE
+        powers = powers.maximum(negligible).logsumexp(-1)  # these get no gradient
         bound = (powers.logsumexp(0) - math.log(S)) / (1 - self.alpha)
         return replace(terms, tightening=bound - terms.total)
 
