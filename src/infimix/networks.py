@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar, final
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.utils import convert_conv2d_weight_memory_format as with_format
 
 KERNEL, STRIDE, PADDING = 4, 2, 1  # n pixels -> n // 2, and every pixel is seen equally often
-FORMAT = torch.channels_last  # of the weights: rows are images with their channels last
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
@@ -79,7 +79,7 @@ class ConvBody(nn.Module):
         for n_in, n_out in pairwise(channels):
             conv = nn.Conv2d(n_in, n_out, KERNEL, STRIDE, PADDING)
             layers += [_start(conv, gain=2.0), nn.ReLU()]
-        self.layers = nn.Sequential(*layers).to(memory_format=FORMAT)
+        self.layers = with_format(nn.Sequential(*layers), torch.channels_last)
         self.n_outputs = channels[-1] * height * width
 
     def forward(self, x: Tensor) -> Tensor:
@@ -346,7 +346,7 @@ class ConvDecoder(nn.Module):
                 channels[i], channels[i + 1], KERNEL, STRIDE, PADDING, output_padding=odd
             )
             layers += [nn.ReLU(), _start(conv, gain=1.0 if i == len(hidden) - 1 else 2.0)]
-        self.body = nn.Sequential(*layers).to(memory_format=FORMAT)
+        self.body = with_format(nn.Sequential(*layers), torch.channels_last)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map codes (..., L) to one unbounded number per pixel and channel, (..., H * W * C)."""
