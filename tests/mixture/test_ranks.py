@@ -1,4 +1,4 @@
-"""The same fit in this process, and in two and three processes under torchrun."""
+"""The same fit in this process, and in three processes under torchrun."""
 
 import os
 import subprocess
@@ -37,32 +37,28 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.nda
     model = DPGaussianMixture(random_state=0).fit(X)
     found = {"labels": model.labels_, "bound": model.lower_bound_, "means": model.means_}
     np.savez(folder / "1-0.npz", **found)
-    for n in (2, 3):
-        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
-        words = [*command, folder / "fit.py", folder / "rows.npy", folder]
-        subprocess.run(
-            [sys.executable, *map(str, words)],
-            check=True,
-            capture_output=True,
-            timeout=240,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    words = [*command, folder / "fit.py", folder / "rows.npy", folder]
+    subprocess.run(
+        [sys.executable, *map(str, words)],
+        check=True,
+        capture_output=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     return {path.stem: dict(np.load(path)) for path in Path(folder).glob("*-*.npz")}
 
 
 def test_all_processes_end_with_one_mixture(fits: dict[str, dict[str, np.ndarray]]) -> None:
-    assert sorted(fits) == ["1-0", "2-0", "2-1", "3-0", "3-1", "3-2"]
+    assert sorted(fits) == ["1-0", "3-0", "3-1", "3-2"]
     for name, found in fits.items():
         first = fits[f"{name[0]}-0"]
         np.testing.assert_array_equal(found["labels"], first["labels"])
         assert found["bound"] == first["bound"]
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_several_processes_find_what_one_does(
-    fits: dict[str, dict[str, np.ndarray]], n: int
-) -> None:
-    one, several = fits["1-0"], fits[f"{n}-0"]
+def test_several_processes_find_what_one_does(fits: dict[str, dict[str, np.ndarray]]) -> None:
+    one, several = fits["1-0"], fits["3-0"]
     np.testing.assert_array_equal(several["labels"], one["labels"])
     assert several["bound"] == pytest.approx(one["bound"], rel=1e-9)
     np.testing.assert_allclose(several["means"], one["means"], rtol=1e-6, atol=1e-6)
