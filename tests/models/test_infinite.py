@@ -135,6 +135,18 @@ def test_codes_that_are_not_finite_start_no_mixture(make_module: MakeModule, row
         module.start_epoch(Pass(N, lambda: iter([rows])))
 
 
+def test_rows_far_out_keep_a_finite_bound(make_module: MakeModule, rows: Tensor) -> None:
+    module = make_module()
+    with torch.no_grad():
+        module.encoder.log_var.weight.fill_(1.0)
+    far = 1e3 * rows
+    terms = module.elbo(far, torch.zeros(len(rows), module.n_latent))
+    assert torch.isfinite(terms.total).all()
+    scale = module.encode(far).stddev
+    assert scale.min() >= 0.999e-3
+    assert scale.max() <= 1.001e3
+
+
 def test_views_have_closeness_in_the_warm_up_only(make_module: MakeModule, rows: Tensor) -> None:
     module = make_module("normal", D, 2)
     view = rows.roll(1, 0)

@@ -46,6 +46,7 @@ from infimix.mixture import (
 )
 from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
 from infimix.models.closeness import Balance, closeness
+from infimix.models.mixture_layer import scale_of
 
 
 @final
@@ -125,7 +126,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
     def encode(self, x: Tensor) -> Distribution:
         """q(z | x), diagonal normal of batch shape (N,) and event shape (L,)."""
         mean, log_var = self.encoder(self.likelihood.encoder_input(x))
-        return Independent(Normal(mean, (0.5 * log_var).exp(), validate_args=False), 1)
+        return Independent(Normal(mean, scale_of(log_var), validate_args=False), 1)
 
     def embed(self, x: Tensor) -> Tensor:
         """Means m(x) of the codes, (N, L)."""
