@@ -48,7 +48,8 @@ def shown_commands() -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two epochs where none are given, to be quick: the demo's test has the fit at length."""
-    monkeypatch.setattr("infimix.estimators.build._epochs", lambda *_: 2)
+    for phase in ("_warm_up", "_epochs"):
+        monkeypatch.setattr(f"infimix.estimators.build.{phase}", lambda *_: 2)
     monkeypatch.chdir(tmp_path)
     run_blocks(page.read_text(encoding="utf-8"), page.name)
 

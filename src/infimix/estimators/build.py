@@ -223,13 +223,18 @@ def train_config(estimator: Any, n_train: int, seed: int) -> TrainConfig:
     n_steps = math.ceil(n_train / estimator.batch_size)
     warm_up, joint = estimator.warm_up_epochs, estimator.max_epochs
     return TrainConfig(
-        warm_up_epochs=_epochs(25, n_steps) if warm_up == "auto" else warm_up,
+        warm_up_epochs=_warm_up(n_steps) if warm_up == "auto" else warm_up,
         max_epochs=_epochs(20, n_steps) if joint == "auto" else joint,
         batch_size=estimator.batch_size,
         learning_rate=estimator.learning_rate,
         patience=estimator.patience,
         seed=seed,
     )
+
+
+def _warm_up(n_steps: int) -> int:
+    """On thousands of rows as many as make 5000 steps, up to 100: steps part the clusters."""
+    return max(_epochs(25, n_steps), min(100, math.ceil(5000 / n_steps)))
 
 
 def _epochs(n_epochs: int, n_steps: int) -> int:
