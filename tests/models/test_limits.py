@@ -57,6 +57,7 @@ def frozen(
 
 
 def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor) -> None:
+    """Noise is 1e-3 at least: a millionth of a row's square is what may differ."""
     module = frozen(make_module, log_var=-80.0, max_components=6)
     module.eval().start_epoch(Pass(N, lambda: iter(codes.split(100))))
     terms = module.elbo(codes, torch.zeros(N, L, dtype=torch.float64))
@@ -74,12 +75,13 @@ def test_exact_codes_leave_the_dp_mixture(make_module: MakeModule, codes: Tensor
     )
     alone = settle(fit, [Block(codes)], **plan).mixture
     assert module.n_components == alone.n_components == 3
-    torch.testing.assert_close(module.mixture.sums, alone.sums)
+    torch.testing.assert_close(module.mixture.sums, alone.sums, rtol=1e-5, atol=1e-4)
     bound = e_step(alone, [Block(codes)]).log_norm - alone.kl()
-    torch.testing.assert_close((terms.log_prior - terms.kl_mixture).sum(), bound)
+    torch.testing.assert_close((terms.log_prior - terms.kl_mixture).sum(), bound, rtol=1e-5, atol=0)
     resp = responsibilities(alone, [Block(codes)])
-    torch.testing.assert_close(module.responsibilities(codes), resp)
-    torch.testing.assert_close(terms.entropy, terms.entropy.new_full((N,), -77.16212))
+    torch.testing.assert_close(module.responsibilities(codes), resp, rtol=0, atol=1e-5)
+    noise = stats.norm(scale=1e-3).entropy()
+    torch.testing.assert_close(terms.entropy, terms.entropy.new_full((N,), L * noise))
 
 
 def test_exact_codes_have_the_bound_of_the_estimator(

@@ -234,12 +234,15 @@ def test_a_poisoned_weight_is_named_by_its_term(
     term: str,
     epoch: int,
 ) -> None:
-    """After two of the four batches of a warm-up epoch, and of a joint one."""
+    """After two of the four batches of a warm-up epoch, and of a joint one.
+
+    Not a number: an infinite log-variance of codes would be bounded by the model itself.
+    """
     module, n_steps = make_module(), itertools.count(1)
 
     def poison(terms: ElboTerms) -> None:
         if next(n_steps) == 4 * epoch + 2:
-            dict(module.named_parameters())[parameter].data[0] = torch.inf
+            dict(module.named_parameters())[parameter].data[0] = torch.nan
 
     module.after_step = poison
     with pytest.raises(DivergedError) as caught:
