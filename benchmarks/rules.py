@@ -24,7 +24,7 @@ from infimix.mixture import (
     groups_of,
     join_path,
     most_probable,
-    valley_depths,
+    valley_falls,
 )
 
 ALL_ROWS_COUNT = 1e9  # so cautious that no row is worth less than one
@@ -91,7 +91,7 @@ def plain(X: Rows, K: int, seed: int) -> Iterator[Found]:
     seconds = time.perf_counter() - begin
     notes = {"n_parts": fit.mixture.n_components, "converged": fit.converged}
     yield Found("plain evidence", part.numpy(), seconds, notes, fit.mixture.n_components)
-    depths, more = timed(valley_depths, fit.mixture, rows)
+    depths, more = timed(valley_falls, fit.mixture, rows)
     path = join_path(depths, fit.mixture.counts)
     K = 1 + sum(join.depth >= VALLEY for join in path)
     groups = groups_of(path, fit.mixture.weights(), K)

@@ -19,7 +19,7 @@ from infimix.mixture import (
     merge_gains,
     most_probable,
     part_at_valleys,
-    valley_depths,
+    valley_falls,
 )
 from infimix.mixture.clefts import PEAK_ROWS
 
@@ -85,8 +85,8 @@ def test_whole_clusters_stay(family: Family) -> None:
 def test_fewer_rows_than_a_peak_has_make_no_valley(family: Family) -> None:
     for n, is_deep in ((PEAK_ROWS - 1, False), (3 * PEAK_ROWS, True)):
         fit, sample = held(family, clusters(3000, n))
-        depth = valley_depths(replace(fit.mixture, zeta=1.0), sample, far=math.inf)
-        assert (float(depth[0, 1]) > VALLEY) is is_deep
+        falls = valley_falls(replace(fit.mixture, zeta=1.0), sample, far=math.inf)
+        assert (float(falls[[0, 1], [1, 0]].min()) > VALLEY) is is_deep
 
 
 def test_rows_of_a_sample_do_not_count_for_those_left_out(family: Family) -> None:

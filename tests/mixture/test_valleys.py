@@ -24,7 +24,7 @@ from infimix.mixture import (
     join_parts,
     join_path,
     parted,
-    valley_depths,
+    valley_falls,
     without_background,
 )
 from infimix.mixture.valleys import FAR
@@ -47,20 +47,19 @@ def pair(distance: float, n: tuple[int, int] = (20_000, 20_000)) -> list[np.ndar
 
 
 @pytest.mark.parametrize(("distance", "n"), [(3.0, (20_000, 20_000)), (4.0, (20_000, 2_000))])
-def test_depth_is_that_of_two_normal_densities(family: Family, make_prior, distance, n) -> None:
+def test_falls_are_those_of_two_normal_densities(family: Family, make_prior, distance, n) -> None:
     mixture, rows = hard(family, make_prior, pair(distance, n))
     x = np.linspace(0, distance, 400)
     log_density = np.log(n[0] * norm.pdf(x) + n[1] * norm.pdf(x - distance))
-    expected = min(log_density[0], log_density[-1]) - log_density.min()
-    depth = valley_depths(mixture, rows)
-    assert float(depth[0, 1]) == pytest.approx(expected, abs=0.25)
-    assert torch.equal(depth, depth.mT)
-    assert depth.diagonal().tolist() == [0, 0]
+    expected = log_density[[0, -1]] - log_density.min()
+    falls = valley_falls(mixture, rows)
+    assert [float(falls[0, 1]), float(falls[1, 0])] == pytest.approx(expected, abs=0.25)
+    assert falls.diagonal().tolist() == [0, 0]
 
 
 def test_depth_rises_over_the_border_to_far_components(family: Family, make_prior) -> None:
     depths = [
-        float(valley_depths(*hard(family, make_prior, pair(distance, (3000, 3000))))[0, 1])
+        float(valley_falls(*hard(family, make_prior, pair(distance, (3000, 3000))))[0, 1])
         for distance in (1.0, 2.5, 4.0, FAR - 0.3, FAR + 0.3, 12.0)
     ]
     assert depths == sorted(depths)
@@ -76,17 +75,53 @@ def test_a_cluster_cut_in_two_has_no_valley(family: Family, make_prior) -> None:
     arc = np.stack([8 * np.cos(angle), 8 * np.sin(angle), 0 * angle], 1) + cloud
     for rows in (box, cloud, arc):
         left = rows[:, 0] < 0
-        depth = valley_depths(*hard(family, make_prior, [rows[left], rows[~left]]))
-        assert float(depth[0, 1]) < 0.6 * VALLEY
-    around = valley_depths(*hard(family, make_prior, [cloud, 6 * rng.normal(size=(1000, 3))]))
-    assert float(around[0, 1]) < 0.6 * VALLEY
+        falls = valley_falls(*hard(family, make_prior, [rows[left], rows[~left]]))
+        assert float(falls[[0, 1], [1, 0]].min()) < 0.6 * VALLEY
+    around = valley_falls(*hard(family, make_prior, [cloud, 6 * rng.normal(size=(1000, 3))]))
+    assert float(around[[0, 1], [1, 0]].min()) < 0.6 * VALLEY
+
+
+def test_a_part_in_a_valley_bridges_nothing(family: Family, make_prior) -> None:
+    """To either side it is but the foot of a slope; the clusters stand as high as without it."""
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(size=(4000, 3)), rng.normal(size=(3000, 3)) + [5, 0, 0]])
+    part = np.digitize(rows[:, 0], [1.9, 3.1])
+    mixture, block = hard(family, make_prior, [rows[part == k] for k in range(3)])
+    falls = valley_falls(mixture, block)
+    depths = torch.minimum(falls, falls.mT)
+    assert max(float(depths[0, 1]), float(depths[1, 2])) < 0.6 * VALLEY
+    x = np.linspace(0, 5, 400)
+    log_density = np.log(4000 * norm.pdf(x) + 3000 * norm.pdf(x - 5))
+    path = join_path(falls, mixture.counts)
+    assert path[0].child == 1
+    assert path[1].depth == pytest.approx(log_density[-1] - log_density.min(), abs=0.5)
+
+
+def test_a_bent_cluster_of_many_parts_is_one(family: Family, make_prior) -> None:
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 1.5 * np.pi, 8000)
+    arc = np.stack([10 * np.cos(angle), 10 * np.sin(angle), 0 * angle], 1)
+    arc += rng.normal(size=arc.shape)
+    part = (angle // (np.pi / 8)).astype(int)
+    mixture, block = hard(family, make_prior, [arc[part == k] for k in range(12)])
+    path = join_path(valley_falls(mixture, block), mixture.counts)
+    assert len(path) == 11
+    assert path[-1].depth < VALLEY
+
+
+def test_depths_are_measured_from_the_summits() -> None:
+    """Peaks at 0, -2, -1 with valleys at -2.1 and -2.3: the second joins the first, then both."""
+    falls = torch.tensor([[0, 2.1, 9], [0.1, 0, 0.3], [9, 1.3, 0]], dtype=torch.float64)
+    first, second = join_path(falls, torch.tensor([3.0, 1, 2]))
+    assert (first.parent, first.child, first.depth) == (0, 1, pytest.approx(0.1))
+    assert (second.parent, second.child, second.depth) == (0, 2, pytest.approx(1.3))
 
 
 def test_weights_of_rows_deepen_a_valley_like_more_rows(family: Family, make_prior) -> None:
     mixture, rows = hard(family, make_prior, pair(3.5, (4000, 4000)))
     between = (rows.z[:, 0] - 1.75).abs() < 0.5
     lighter = rows._replace(weight=torch.where(between, 0.1, 1.0))
-    depths = [float(valley_depths(mixture, block)[0, 1]) for block in (rows, lighter)]
+    depths = [float(valley_falls(mixture, block)[0, 1]) for block in (rows, lighter)]
     assert depths[1] > depths[0] + 1
 
 
@@ -111,7 +146,7 @@ def test_components_of_rows_that_are_all_the_same(family: Family, make_prior) ->
     """Repeated rows have no width, as whole numbers on a short scale have them."""
     one, other = np.zeros((200, 3)), np.ones((200, 3))
     mixture, rows = hard(family, make_prior, [one, other, one + 0.5])
-    for depth in (valley_depths(mixture, rows), valley_depths(mixture, rows, np.inf)):
+    for depth in (valley_falls(mixture, rows), valley_falls(mixture, rows, np.inf)):
         assert depth[depth > 0].min() > VALLEY
         assert int((depth > 0).sum()) == 6
 
@@ -123,7 +158,7 @@ def test_a_bump_wider_than_the_way_between_the_means_has_no_valley(
     left, right = rng.normal(size=(2, 50, 3))
     right += left.mean(0) - right.mean(0) + 1e-9
     mixture, rows = hard(family, make_prior, [left, right])
-    assert float(valley_depths(mixture, rows)[0, 1]) == 0
+    assert float(valley_falls(mixture, rows)[0, 1]) == 0
 
 
 @pytest.fixture

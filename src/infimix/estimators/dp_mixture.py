@@ -36,7 +36,7 @@ from infimix.mixture import (
     responsibilities,
     sample_rows,
     search,
-    valley_depths,
+    valley_falls,
 )
 from infimix.training import Progress
 
@@ -325,7 +325,7 @@ class DPGaussianMixture(PartsEstimator):
         mixture = replace(fit.mixture, zeta=1.0)
         bound = float(mixture.bound(e_step(mixture, blocks)))
         self.converged_, self.lower_bound_ = fit.converged, bound / n_rows - self._log_jacobian
-        self.merge_path_ = join_path(valley_depths(mixture, sample), mixture.counts)
+        self.merge_path_ = join_path(valley_falls(mixture, sample), mixture.counts)
         state = self._empty_state(mixture.law)
         state.store(mixture, fit.reference)
         n_components = 1 + sum(join.depth >= VALLEY for join in self.merge_path_)

@@ -31,7 +31,7 @@ from infimix.mixture import (
     group_moments,
     join_path,
     kept_numbers,
-    valley_depths,
+    valley_falls,
 )
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.training import HeldRows, Rows, TrainConfig, Views
@@ -253,7 +253,7 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         """Grow the tree of the components on the codes of rows that are kept."""
         parts = self._kept.z.to(device_for(self.device)).split(4096)
         codes = torch.cat([self.module_.embed(part) for part in parts])
-        self.merge_path_ = join_path(valley_depths(self._parts, Block(codes)), self._parts.counts)
+        self.merge_path_ = join_path(valley_falls(self._parts, Block(codes)), self._parts.counts)
 
     def _responsibilities(self, module: Any, x: Tensor) -> Tensor:
         return self._grouped(module.responsibilities(x))

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from infimix.data import Dataset, detect_kind, summarise_columns
 from infimix.evaluation.pictures import tiles_for
 from infimix.evaluation.tree import Node, nodes_of
-from infimix.mixture import depths_between, join_path
+from infimix.mixture import falls_between, join_path
 
 MAX_ROWS = 2000  # drawn from all rows
 MIN_LEAF_ROWS = 12  # of a leaf of which fewer were drawn, rows up to so many are added
@@ -210,7 +210,7 @@ def _path_of(space: NDArray, leaf: NDArray, leaves: Leaves) -> NDArray:
     ridge = 1e-6 * (z.var(axis=0).mean() + 1e-12) * np.eye(z.shape[1])
     mean = np.stack([rows.mean(axis=0) for rows in member])
     cov = np.stack([np.cov(rows.T, ddof=0).reshape(ridge.shape) + ridge for rows in member])
-    depth = depths_between(z, leaf, np.ones(len(z)), mean, cov)
+    depth = falls_between(z, leaf, np.ones(len(z)), mean, cov)
     counts = np.bincount(np.asarray(leaves.estimator.labels_), minlength=n_leaves)
     return np.array(join_path(depth, counts), dtype=np.float64).reshape(-1, 4)
 

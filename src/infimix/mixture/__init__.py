@@ -27,13 +27,13 @@ from infimix.mixture.sweeps import Memo, MixtureFit, Sweep, improve
 from infimix.mixture.valleys import (
     VALLEY,
     Join,
-    depths_between,
+    falls_between,
     group_moments,
     groups_of,
     join_path,
     kept_numbers,
     parted,
-    valley_depths,
+    valley_falls,
 )
 from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
 
@@ -66,8 +66,8 @@ __all__ = [
     "coarsen",
     "create_while_better",
     "delete_while_better",
-    "depths_between",
     "e_step",
+    "falls_between",
     "fit_mixture",
     "group_moments",
     "groups_of",
@@ -91,6 +91,6 @@ __all__ = [
     "search",
     "settle",
     "split",
-    "valley_depths",
+    "valley_falls",
     "without_background",
 ]

@@ -23,7 +23,7 @@ from infimix.mixture.families import NormalWishart
 from infimix.mixture.moves import rows_worth
 from infimix.mixture.splits import PIECES, most_probable, pieces_of, rows_of
 from infimix.mixture.sweeps import MixtureFit
-from infimix.mixture.valleys import VALLEY, groups_of, join_path, valley_depths
+from infimix.mixture.valleys import VALLEY, groups_of, join_path, valley_falls
 
 PEAK_ROWS = 10  # fewer have no valley of `VALLEY` nats around them, see `NO_PEAK_ROWS`
 
@@ -77,7 +77,7 @@ def _parts(
     if own is None:
         return whole
     own = _peaks(replace(own, zeta=1.0), rows)
-    path = join_path(valley_depths(own, rows, far=math.inf), own.counts)
+    path = join_path(valley_falls(own, rows, far=math.inf), own.counts)
     groups = groups_of(path, own.counts, 1 + sum(join.depth >= VALLEY for join in path))
     parts = one_hot(groups).to(own.sums).mT @ own.sums
     return parts * (mixture.counts[k] / parts[:, 0].sum()) if len(parts) > 1 else whole

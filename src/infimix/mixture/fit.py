@@ -28,7 +28,7 @@ from infimix.mixture.families import Family, NormalWishart
 from infimix.mixture.moves import Parting, coarsen, merge_while_better
 from infimix.mixture.splits import k_means, split
 from infimix.mixture.sweeps import MixtureFit, Watcher, improve
-from infimix.mixture.valleys import VALLEY, groups_of, join_path, valley_depths
+from infimix.mixture.valleys import VALLEY, groups_of, join_path, valley_falls
 from infimix.mixture.weights import WeightLaw
 
 KAPPA = 0.05  # the means of components spread over about 1 / KAPPA of a component's variance
@@ -211,7 +211,7 @@ def join_parts(fit: MixtureFit, sample: Block, n_components: int | None, seed: i
         start = _start(mixture.family, sample, fit.reference, n_components, mixture.law, seed)
         fit.mixture = mixture.with_statistics(start.sums.to(mixture.sums))
         return
-    path = join_path(valley_depths(mixture, sample), mixture.counts)
+    path = join_path(valley_falls(mixture, sample), mixture.counts)
     n_groups = n_components or 1 + sum(join.depth >= VALLEY for join in path)
     groups = groups_of(path, mixture.weights(), n_groups)
     fit.mixture = mixture.with_statistics(one_hot(groups).to(mixture.sums).mT @ mixture.sums)

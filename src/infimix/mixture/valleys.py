@@ -3,9 +3,11 @@ r"""Which components belong together: those with no valley of the density betwee
 One component need not be one cluster: a bent or skewed cluster takes several. Two components are
 two clusters if the rows themselves thin out between them. The rows of both are projected onto their
 discriminant direction :math:`(\Sigma_j + \Sigma_k)^{-1}(m_j - m_k)`; the depth of the valley is
-the log of the lower peak's density over the lowest density between the peaks, in nats. Single
-linkage of these depths is the tree of clusters (modes part at valleys: Ray and Lindsay 2005, Hennig
-2010).
+the log of the lower peak's density over the lowest density between the peaks, in nats. The tree of
+clusters joins what the shallowest valleys part (modes part at valleys: Ray and Lindsay 2005, Hennig
+2010). A valley between groups is as deep as it lies below the summit of the lower group, whose
+parts have heights above one another: a component of few rows that lies in the valley between two
+others bridges nothing (persistence: Chazal and others 2013).
 """
 
 from __future__ import annotations
@@ -17,10 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
 from scipy.ndimage import gaussian_filter1d  # type: ignore[import-untyped]
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
-from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -35,7 +35,7 @@ NO_PEAK_ROWS = 2.0
 BINS_PER_WIDTH = 4  # of the histogram, a smoothing width
 MOST_BINS = 2048
 
-PairDepth = Callable[[int, int], float]
+PairFalls = Callable[[int, int], tuple[float, float]]
 
 
 class Join(NamedTuple):
@@ -47,8 +47,10 @@ class Join(NamedTuple):
     depth: float  # of the valley between them, nats
 
 
-def valley_depths(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor:
-    """Depth of the valley between each two components, (K, K) in nats, symmetric.
+def valley_falls(mixture: DPMixture, sample: Block, far: float = FAR) -> Tensor:
+    """How far each component's peak lies above the valley towards each other one, (K, K) nats.
+
+    The lower of [j, k] and [k, j] is the depth of the valley.
 
     Parameters
     ----------
@@ -66,11 +68,11 @@ def parted(mixture: DPMixture, sample: Block) -> Parted:
 
     However far apart, components need ten rows each to show a valley of `VALLEY` nats.
     """
-    depth = _of_components(mixture, sample, math.inf)
-    return cache(lambda j, k: depth(j, k) >= VALLEY)
+    falls = _of_components(mixture, sample, math.inf)
+    return cache(lambda j, k: min(falls(j, k)) >= VALLEY)
 
 
-def depths_between(
+def falls_between(
     z: np.ndarray,
     label: np.ndarray,
     weight: np.ndarray,
@@ -78,7 +80,7 @@ def depths_between(
     cov: np.ndarray,
     far: float = FAR,
 ) -> Tensor:
-    """Depth of the valley between each two groups of rows, (K, K) in nats, symmetric.
+    """`valley_falls` of groups of rows, (K, K) nats.
 
     Parameters
     ----------
@@ -94,17 +96,17 @@ def depths_between(
     return _all_pairs(_of_groups(z, label, weight, mean, cov, far), len(mean))
 
 
-def _all_pairs(depth: PairDepth, K: int) -> Tensor:
-    """Depths of all pairs, (K, K), symmetric."""
-    depths = torch.zeros(K, K, dtype=torch.float64)
+def _all_pairs(falls: PairFalls, K: int) -> Tensor:
+    """Falls of all pairs, (K, K)."""
+    table = torch.zeros(K, K, dtype=torch.float64)
     for j in range(K):
         for k in range(j):
-            depths[j, k] = depths[k, j] = depth(j, k)
-    return depths
+            table[j, k], table[k, j] = falls(j, k)
+    return table
 
 
-def _of_components(mixture: DPMixture, sample: Block, far: float) -> PairDepth:
-    """Depth between two components, each row of the sample in its most probable one."""
+def _of_components(mixture: DPMixture, sample: Block, far: float) -> PairFalls:
+    """Falls of two components, each row of the sample in its most probable one."""
     q = mixture.components
     cov = mixture.family.covariance(q).cpu().numpy()
     cov = cov if cov.ndim == 3 else cov[:, :, None] * np.eye(cov.shape[1])
@@ -125,33 +127,33 @@ def _of_groups(
     mean: np.ndarray,
     cov: np.ndarray,
     far: float,
-) -> PairDepth:
-    """Depth between two groups of rows; arguments as of `depths_between`."""
+) -> PairFalls:
+    """Falls of two groups of rows; arguments as of `falls_between`."""
     mine = [np.flatnonzero(label == k) for k in range(len(mean))]
 
-    def depth(j: int, k: int) -> float:
+    def falls(j: int, k: int) -> tuple[float, float]:
         delta = mean[j] - mean[k]
         direction = np.linalg.solve(cov[j] + cov[k], delta)
         apart = np.sqrt(2 * direction @ delta)  # in pooled standard deviations
         if apart > far:
-            return float(apart**2 / 8)
+            return float(apart**2 / 8), float(apart**2 / 8)
         rows = [(z[mine[i]] - mean[k]) @ direction for i in (j, k)]
         weights = [weight[mine[i]] for i in (j, k)]
-        return min(_depth(rows, weights, float(direction @ delta)), FAR**2 / 8)
+        return _falls(rows, weights, float(direction @ delta))
 
-    return depth
+    return falls
 
 
-def _depth(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> float:
-    """Valley between the means at 0 and `length` of rows on a line, nats."""
+def _falls(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> tuple[float, float]:
+    """Falls of the groups with means at `length` and at 0 of rows on a line, nats."""
     n = min(len(part) for part in rows)
     if n < 2 or length <= 0:
-        return 0.0
+        return 0.0, 0.0
     # Silverman's rule for the narrower of the two; rows that are all the same have no width
     width = 0.9 * min(float(part.std()) for part in rows) * n**-0.2
     width = max(width, length * BINS_PER_WIDTH / MOST_BINS)
     if width > length:
-        return 0.0
+        return 0.0, 0.0
     n_bins = max(16, int(BINS_PER_WIDTH * length / width))
     step = length / n_bins
     margin = int(np.ceil(4 * width / step))
@@ -164,30 +166,41 @@ def _depth(rows: list[np.ndarray], weights: list[np.ndarray], length: float) -> 
     top = int(log_density.argmax())
     lowest = np.minimum.accumulate(log_density[: top + 1][::-1])[::-1]
     lowest = np.concatenate([lowest, np.minimum.accumulate(log_density[top:])[1:]])
-    return float((log_density - lowest).max())
+    depth = min(float((log_density - lowest).max()), FAR**2 / 8)
+    first_is_lower = bool(log_density[-1] < log_density[0])
+    slope = log_density[top:] if first_is_lower else log_density[: top + 1]
+    fall = max(depth, float(log_density[top] - slope.min()))  # of the higher one
+    return (depth, fall) if first_is_lower else (fall, depth)
 
 
-def join_path(depths: Tensor, counts: Tensor) -> list[Join]:
-    """Tree of the components by single linkage: K - 1 steps, from the shallowest valley on.
+def join_path(falls: Tensor, counts: Tensor) -> list[Join]:
+    """Tree of the components: K - 1 steps, from the shallowest valley on.
 
     Parameters
     ----------
-    depths : Tensor of shape (K, K)
-        From `valley_depths`.
+    falls : Tensor of shape (K, K)
+        From `valley_falls`.
     counts : Tensor of shape (K,)
         The larger of two groups is the parent.
     """
-    K = len(counts)
-    if K == 1:
-        return []
-    leader = {k: k for k in range(K)}  # of each cluster of the linkage
-    size = {k: float(counts[k]) for k in range(K)}
+    K, fall = len(counts), falls.numpy()
+    size = [float(n) for n in counts]
+    leader = np.arange(K)  # of the group of each component
+    height = np.zeros(K)  # of its peak, beside others of its group
+    below = np.zeros(K)  # its group's summit
     path = []
-    tree = linkage(squareform(depths.numpy(), checks=False), "single")
-    for step, (a, b, depth, _) in enumerate(tree):
-        parent, child = sorted((int(a), int(b)), key=lambda i: -size[i])
-        path.append(Join(K - 1 - step, leader[parent], leader[child], float(depth)))
-        leader[K + step], size[K + step] = leader[parent], size[parent] + size[child]
+    for n_components in range(K - 1, 0, -1):
+        depth = fall + below[:, None]
+        depth = np.where(leader[:, None] == leader, np.inf, np.minimum(depth, depth.T))
+        j, k = divmod(int(depth.argmin()), K)
+        above = height[j] + fall[k, j] - fall[j, k] - height[k]
+        height[leader == leader[k]] += above
+        parent, child = sorted((leader[j], leader[k]), key=lambda i: -size[i])
+        path.append(Join(n_components, int(parent), int(child), float(depth[j, k])))
+        size[parent] += size[child]
+        leader[leader == child] = parent
+        group = leader == parent
+        below[group] = height[group].max() - height[group]
     return path
 
 
