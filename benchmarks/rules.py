@@ -91,8 +91,8 @@ def plain(X: Rows, K: int, seed: int) -> Iterator[Found]:
     seconds = time.perf_counter() - begin
     notes = {"n_parts": fit.mixture.n_components, "converged": fit.converged}
     yield Found("plain evidence", part.numpy(), seconds, notes, fit.mixture.n_components)
-    depths, more = timed(valley_falls, fit.mixture, rows)
-    path = join_path(depths, fit.mixture.counts)
+    falls, more = timed(valley_falls, fit.mixture, rows)
+    path = join_path(falls, fit.mixture.counts)
     K = 1 + sum(join.depth >= VALLEY for join in path)
     groups = groups_of(path, fit.mixture.weights(), K)
     yield Found("plain evidence + valleys", groups[part].numpy(), seconds + more, notes, K)

@@ -84,7 +84,8 @@ def test_a_cluster_cut_in_two_has_no_valley(family: Family, make_prior) -> None:
 def test_a_part_in_a_valley_bridges_nothing(family: Family, make_prior) -> None:
     """To either side it is but the foot of a slope; the clusters stand as high as without it."""
     rng = np.random.default_rng(0)
-    rows = np.concatenate([rng.normal(size=(4000, 3)), rng.normal(size=(3000, 3)) + [5, 0, 0]])
+    rows = rng.normal(size=(7000, 3))
+    rows[4000:, 0] += 5
     part = np.digitize(rows[:, 0], [1.9, 3.1])
     mixture, block = hard(family, make_prior, [rows[part == k] for k in range(3)])
     falls = valley_falls(mixture, block)
@@ -110,11 +111,14 @@ def test_a_bent_cluster_of_many_parts_is_one(family: Family, make_prior) -> None
 
 
 def test_depths_are_measured_from_the_summits() -> None:
-    """Peaks at 0, -2, -1 with valleys at -2.1 and -2.3: the second joins the first, then both."""
-    falls = torch.tensor([[0, 2.1, 9], [0.1, 0, 0.3], [9, 1.3, 0]], dtype=torch.float64)
-    first, second = join_path(falls, torch.tensor([3.0, 1, 2]))
-    assert (first.parent, first.child, first.depth) == (0, 1, pytest.approx(0.1))
-    assert (second.parent, second.child, second.depth) == (0, 2, pytest.approx(1.3))
+    """A chain: two hills of two parts each, which become one hill, and a fifth part."""
+    peak, valley = [0.0, -1.0, -0.9, -0.1, 0.5], [-1.05, -1.15, -1.0, -1.6]
+    falls = torch.full((5, 5), 9.0, dtype=torch.float64)
+    for k, between in enumerate(valley):
+        falls[k, k + 1], falls[k + 1, k] = peak[k] - between, peak[k + 1] - between
+    path = join_path(falls, torch.tensor([5.0, 1, 1, 4, 3]))
+    assert [(join.parent, join.child) for join in path] == [(0, 1), (3, 2), (0, 3), (0, 4)]
+    assert [join.depth for join in path] == pytest.approx([0.05, 0.1, 1.05, 1.6])
 
 
 def test_weights_of_rows_deepen_a_valley_like_more_rows(family: Family, make_prior) -> None:

@@ -210,9 +210,9 @@ def _path_of(space: NDArray, leaf: NDArray, leaves: Leaves) -> NDArray:
     ridge = 1e-6 * (z.var(axis=0).mean() + 1e-12) * np.eye(z.shape[1])
     mean = np.stack([rows.mean(axis=0) for rows in member])
     cov = np.stack([np.cov(rows.T, ddof=0).reshape(ridge.shape) + ridge for rows in member])
-    depth = falls_between(z, leaf, np.ones(len(z)), mean, cov)
+    falls = falls_between(z, leaf, np.ones(len(z)), mean, cov)
     counts = np.bincount(np.asarray(leaves.estimator.labels_), minlength=n_leaves)
-    return np.array(join_path(depth, counts), dtype=np.float64).reshape(-1, 4)
+    return np.array(join_path(falls, counts), dtype=np.float64).reshape(-1, 4)
 
 
 def _agreement(space: NDArray, component: NDArray) -> NDArray:

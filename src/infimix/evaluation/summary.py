@@ -80,7 +80,7 @@ def summarise(
       ``leaf_scale``, standard deviations of its kept rows.
     - Of each node: ``typical`` and ``borderline``, places (6,) among the M rows, -1 where there are
       fewer. The tree itself is ``merge_path`` (J, 4): that of the estimator, if ``can_be_cut``
-      says so, or single linkage of the valleys between the components of the kept rows.
+      says so, or one by the valleys between the components of the kept rows.
     - ``odd``, places of the 12 rows of the lowest likelihood; ``confusion`` (C, P), all rows;
       ``feature_scale``, standard deviations over the kept rows; ``x`` and ``reconstruction`` of 16
       rows that are images; ``shown`` and ``shown_x``, the values of the rows a table is shown of.
