@@ -188,10 +188,10 @@ def join_path(falls: Tensor, counts: Tensor) -> list[Join]:
     leader = np.arange(K)  # of the group of each component
     height = np.zeros(K)  # of its peak, beside others of its group
     below = np.zeros(K)  # its group's summit
+    depth = np.minimum(fall, fall.T)
+    np.fill_diagonal(depth, np.inf)
     path = []
     for n_components in range(K - 1, 0, -1):
-        depth = fall + below[:, None]
-        depth = np.where(leader[:, None] == leader, np.inf, np.minimum(depth, depth.T))
         j, k = divmod(int(depth.argmin()), K)
         above = height[j] + fall[k, j] - fall[j, k] - height[k]
         height[leader == leader[k]] += above
@@ -201,6 +201,9 @@ def join_path(falls: Tensor, counts: Tensor) -> list[Join]:
         leader[leader == child] = parent
         group = leader == parent
         below[group] = height[group].max() - height[group]
+        mine = np.minimum(fall[group] + below[group, None], (fall[:, group] + below[:, None]).T)
+        mine[:, group] = np.inf
+        depth[group], depth[:, group] = mine, mine.T
     return path
 
 

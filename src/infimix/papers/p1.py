@@ -27,6 +27,8 @@ from infimix.papers.figure2 import draw
 LOGS = "training logs of the authors' repository (enalisnick/mixture_density_VAEs)"
 SB_VAE = "Nalisnick and Smyth 2017, Figure 3(f): sampled codes, 50 latent, another split"
 PRINTED = {"entropy": "printed", "kl_terms": 11}  # Eq. (1) as it stands
+# The decoder sees one draw of the mixture a step; bounds are measured with all components.
+ONE_PASS = {"decoder_passes": 1}
 # As the paper has it; also our defaults.
 PLAN = {"batch_size": 100, "learning_rate": 3e-4, "patience": 30, "max_epochs": 1000}
 DRAWS, N_SAMPLES = 50, 1000  # the paper's importance samples, and ours
@@ -109,12 +111,20 @@ FIGURE_3B = Experiment(
             _made(DLGMM, 5, n_components=5, **PRINTED),
             _log(-125.389, -132.944),
         ),
-        Row("DLDPMM 15x(500d-25s)", binarized_mnist, _made(DLDPMM, 25)),
+        Row("DLDPMM 15x(500d-25s), one pass", binarized_mnist, _made(DLDPMM, 25, **ONE_PASS)),
         Row("Gauss-VAE 500d-50s-500d-25s", binarized_mnist, _made(GaussianVAE, (50, 25))),
-        Row("DLGMM 3x(500d-50s)-3x(500d-25s)", binarized_mnist, _made(DLGMM, (50, 25))),
+        Row(
+            "DLGMM 3x(500d-50s)-3x(500d-25s), one pass",
+            binarized_mnist,
+            _made(DLGMM, (50, 25), **ONE_PASS),
+        ),
         Row("Omniglot: Gauss-VAE 500d-25s", binarized_omniglot, _made(GaussianVAE, 25)),
         Row("Omniglot: DLGMM 3x(500d-25s)", binarized_omniglot, _made(DLGMM, 25)),
-        Row("Omniglot: DLDPMM 15x(500d-25s)", binarized_omniglot, _made(DLDPMM, 25)),
+        Row(
+            "Omniglot: DLDPMM 15x(500d-25s), one pass",
+            binarized_omniglot,
+            _made(DLDPMM, 25, **ONE_PASS),
+        ),
     ),
     likelihoods,
 )
