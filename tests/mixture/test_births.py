@@ -48,7 +48,7 @@ def climbed(fit: MixtureFit, sample: Block) -> float:
     """The coarsened bound in nats of whole rows, from its definition."""
     mixture = fit.mixture
     bound = float(mixture.bound(e_step(mixture, [sample])))
-    return bound - (1 / mixture.zeta - 1) * float(mixture.kl())
+    return bound - (1 / mixture.zeta - 1) * float(mixture.kl)
 
 
 def test_rows_between_components_become_one(fit: tuple[MixtureFit, Block]) -> None:

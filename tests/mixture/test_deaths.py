@@ -26,7 +26,7 @@ PACE = {"max_sweeps": 100, "tol": 1e-7}
 def climbed(mixture: DPMixture, blocks: list[Block]) -> float:
     """The coarsened bound in nats of whole rows, from its definition."""
     bound = float(mixture.bound(e_step(mixture, blocks)))
-    return bound - (1 / mixture.zeta - 1) * float(mixture.kl())
+    return bound - (1 / mixture.zeta - 1) * float(mixture.kl)
 
 
 def fitted(mixture: DPMixture, reference, blocks: list[Block]) -> MixtureFit:
@@ -60,7 +60,7 @@ def test_losses_are_those_of_a_bound_without_the_component(
         of_sticks = (seen[k, 0] * mixture.law.expected_log(seen[[k], 0])[0]) - (
             mixture.law.log_evidence(seen[[k], 0])
         )
-        kl = float(alone.kl() - of_sticks)
+        kl = float(alone.kl - of_sticks)
         assert float(found[k]) == pytest.approx(
             -0.3 * float(weight.numpy() @ others) - kl, rel=1e-9
         )

@@ -101,7 +101,7 @@ def mixtures(draw: Any) -> tuple[DPMixture, Block]:
 
 def coarsened(bound: Tensor, mixture: DPMixture) -> float:
     """What rows worth zeta each maximise, of L: zeta (L + KL) - KL."""
-    return float(mixture.zeta * (bound + mixture.kl()) - mixture.kl())
+    return float(mixture.zeta * (bound + mixture.kl) - mixture.kl)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -54,7 +54,7 @@ def log_predictive(module: InfiniteMixtureModule, z: np.ndarray) -> np.ndarray:
     square = 1 / kappa + nu / Psi * (z - m) ** 2
     log_joint = log_pi[:, None] + 0.5 * (log_det - math.log(2 * math.pi))  # (K, grid)
     log_joint = log_joint + log_of_square(square, mixture.dof)
-    return logsumexp(log_joint, axis=0) - float(mixture.kl()) / float(mixture.counts.sum())
+    return logsumexp(log_joint, axis=0) - float(mixture.kl) / float(mixture.counts.sum())
 
 
 def log_of_square(square: np.ndarray, dof: float) -> np.ndarray:

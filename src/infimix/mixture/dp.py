@@ -127,17 +127,20 @@ class DPMixture:
         r"""Largest trace of :math:`E[\Lambda_k]`, ()."""
         return self.family.trace_of_precision(self.natural).amax()
 
+    @cached_property
     def kl(self) -> Tensor:
         r""":math:`KL(q(v)\|p) + \sum_k KL(q(\mu_k,\Lambda_k)\|p)`, () in nats.
 
         For a conjugate posterior KL = <statistics, expected natural> - log evidence.
         """
         seen = self.zeta * self.sums
-        return (seen * self.natural).sum() - self._log_evidence(seen)
+        evidence = self.family.log_evidence(self.prior, seen, self.components).sum()
+        evidence = evidence + self.law.log_evidence(seen[:, 0])
+        return (seen * self.natural).sum() - evidence
 
     def bound(self, statistics: Statistics) -> Tensor:
         r""":math:`\mathcal L` if the statistics are those of all rows; () in nats."""
-        return statistics.log_norm - self.kl()
+        return statistics.log_norm - self.kl
 
     def local(self, statistics: Statistics) -> Tensor:
         """Part of `Statistics.log_norm` that later changes of the mixture leave alone, () nats.
@@ -151,7 +154,7 @@ class DPMixture:
     def bound_from_local(self, local: Tensor, statistics: Statistics) -> Tensor:
         r""":math:`\mathcal L` of responsibilities that need not be the best ones; () in nats."""
         expected = (statistics.sums * self.natural).sum()
-        return local + expected + _tail_terms(self.dof, statistics) - self.kl()
+        return local + expected + _tail_terms(self.dof, statistics) - self.kl
 
     def with_statistics(self, sums: Tensor) -> DPMixture:
         """M-step: the posterior that answers to the statistics (K, P)."""
@@ -258,11 +261,6 @@ class DPMixture:
         constant = natural[:, :1] + math.lgamma(half) - math.lgamma(self.dof / 2)
         constant = constant - L / 2 * math.log(self.dof / 2) + half * math.log(least)
         return constant.sub(log_variance, alpha=half), Tail(variance.mT, log_variance.mT)
-
-    def _log_evidence(self, seen: Tensor) -> Tensor:
-        """Log of the conjugate integrals over sticks, means and precisions, () nats."""
-        evidence = self.family.log_evidence(self.prior, seen).sum()
-        return evidence + self.law.log_evidence(seen[:, 0])
 
 
 def _tail_terms(dof: float, statistics: Statistics) -> Tensor:

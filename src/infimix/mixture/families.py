@@ -108,12 +108,15 @@ class Family(ABC):
         r"""Inverse of :math:`E[\Lambda_k]`, (..., L, L), or (..., L) where it is diagonal."""
         return q.Psi / q.nu.reshape(q.nu.shape + (1,) * (q.Psi.ndim - q.nu.ndim))
 
-    def log_evidence(self, prior: NormalWishart, stats: Tensor) -> Tensor:
+    def log_evidence(
+        self, prior: NormalWishart, stats: Tensor, q: NormalWishart | None = None
+    ) -> Tensor:
         """Log p(rows of one component), mean and precision integrated out: (K, P) -> (K,) nats.
 
         Of rows with precisions u of their own, all but the constant factor of u in their density.
+        Where the posterior after these statistics is known, it is q.
         """
-        q = self.posterior(prior, stats)
+        q = self.posterior(prior, stats) if q is None else q
         n_nats = 0.5 * self.n_features * LOG_2PI * stats[..., 0]
         return self.log_normaliser(q) - self.log_normaliser(prior) - n_nats
 

@@ -69,13 +69,13 @@ def improve(
         mixture = fit.mixture.with_learned_prior(fit.reference)
         mixture = memo.sweep(mixture, blocks, n_rows)
         fit.bound = float(memo.bound(mixture))
-        fit.climbed = fit.bound - (1 / mixture.zeta - 1) * float(mixture.kl())
+        fit.climbed = fit.bound - (1 / mixture.zeta - 1) * float(mixture.kl)
         fit.sweeps.append(Sweep(fit.bound, mixture.n_components))
         watch(fit.sweeps[-1])
         holds_rows = mixture.counts >= min(MIN_ROWS, float(mixture.counts.max()))
-        fit.mixture = mixture.with_statistics(mixture.sums[holds_rows])
+        fit.mixture = mixture
         if not bool(holds_rows.all()):
-            memo = Memo()
+            fit.mixture, memo = mixture.with_statistics(mixture.sums[holds_rows]), Memo()
         elif fit.climbed - previous < max(tol * n_rows, (to_beat - fit.climbed) / REACH):
             fit.converged = True
             break

@@ -176,7 +176,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         explained = mixture.explain(features)
         with torch.no_grad():
             statistics = mixture.gather(features, explained)
-            kl_mixture = (mixture.kl() / mixture.counts.sum()).to(entropy).expand_as(entropy)
+            kl_mixture = (mixture.kl / mixture.counts.sum()).to(entropy).expand_as(entropy)
         return ElboTerms(reconstruction, entropy, explained.log_norm, kl_mixture, None, statistics)
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         z = qz.mean + qz.stddev * noise  # (S, N, L)
         features = mixture.family.features(z.flatten(0, 1))  # (S N, P)
         log_pz = mixture.log_joint(features).logsumexp(1).reshape(z.shape[:2])
-        log_pz = log_pz - (mixture.kl() / mixture.counts.sum()).to(z)
+        log_pz = log_pz - (mixture.kl / mixture.counts.sum()).to(z)
         return self.decode(z, x).log_prob(x) + log_pz - qz.log_prob(z)
 
     def responsibilities(self, x: Tensor) -> Tensor:
