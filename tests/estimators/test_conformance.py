@@ -12,7 +12,7 @@ from infimix.estimators import ESTIMATORS, GaussianVAE
 # Few epochs and starts: the checks fit some fifty times, and look at the protocol, not at quality.
 QUICK: dict[str, dict[str, Any]] = {
     "infinite": {"warm_up_epochs": 2, "max_epochs": 2, "n_latent": 2, "n_init": 1},
-    "dpgmm": {},
+    "dpgmm": {"tol": 0.01},
     "gaussian": {"max_epochs": 2, "n_latent": 2},
     "stick-breaking": {"max_epochs": 2, "n_latent": 3},
     "dlgmm": {"max_epochs": 2, "n_latent": 2},
