@@ -106,7 +106,7 @@ class LatentMixtureModule(nn.Module, ABC):
 
     @abstractmethod
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
-        """Named terms of the bound for rows x (N, D), one draw of z a row."""
+        """Named terms of the bound for rows x (N, D), for noise (N, F) or draws of it (S, N, F)."""
 
     def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
         """Terms of what training climbs for rows x (N, D): the ELBO, or a tighter bound.

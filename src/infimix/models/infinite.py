@@ -160,7 +160,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         return replace(self._terms(x, qz, noise), closeness=closeness(near, near_view))
 
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
-        """Named terms for rows x (N, D) and noise (N, L) or (1, L)."""
+        """Named terms for rows x (N, D) and noise (..., N, L) or (1, L)."""
         return self._terms(x, self.encode(x), noise)
 
     def _terms(self, x: Tensor, qz: Distribution, noise: Tensor) -> ElboTerms:
