@@ -28,7 +28,7 @@ from infimix.estimators import DeepEstimator
 from infimix.models import LatentMixtureModule
 from infimix.training import Progress
 
-MEMORY = 2**27  # bytes that the densities of one block may take
+MEMORY = 2**25  # bytes of a block's densities; far above, the system maps pages for each anew
 NOISE_BYTES = 2**25
 TILE_ROWS, TILE_SAMPLES = 64, 32  # whose noise is drawn at once, if it fits
 PROGRESS_STEPS = 100
@@ -103,7 +103,7 @@ def estimate_likelihood(
         Whether to return the estimate of each row.
     random_state : int, default=0
         Every row has noise of its own; the same integer gives the same on the same device.
-    memory : int, default=2**27
+    memory : int, default=2**25
         Bytes that densities may take at a time. Rows and samples are cut into blocks for that, and
         the result does not depend on it but for rounding.
     verbose : int, default=0
