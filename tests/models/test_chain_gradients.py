@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infimix.models import ChainModule
 
@@ -129,23 +129,35 @@ def grid(n: int, n_axes: int) -> tuple[Tensor, Tensor]:
     return nodes, weight
 
 
-def test_draws_that_say_nothing_get_no_denormal_gradient(make_chain: MakeChain) -> None:
-    options = {"likelihood": "normal", "dtype": torch.float32, **BOUNDS["iwae"]}
-    module = make_chain("dlgmm", D, n_latent=3, **options)
-    with torch.no_grad():
-        module.decoder.output.weight *= 4  # draws of a row are a hundred nats apart
+FAR_APART: dict[str, tuple[str, dict[str, Any]]] = {
+    "draws": ("dlgmm", {"likelihood": "normal", "stir": 1.0, **BOUNDS["iwae"]}),
+    "components": ("dldpmm", {"max_components": 4, "stir": 1.5}),
+    "few draws": ("dldpmm", {"max_components": 4, "decoder_passes": 1, "stir": 1.5}),
+    "labels": ("gmvae", {"assignment": "exact", "stir": 2.0}),
+    "soft labels": ("gmvae", {"assignment": "soft", "temperature": 0.1, "stir": 6.0}),
+    "labels of contexts": ("gmvae", {"n_context": 2, "stir": 2.0}),
+}
+
+
+@pytest.mark.parametrize("case", list(FAR_APART))
+def test_what_says_nothing_gets_no_denormal_gradient(make_chain: MakeChain, case: str) -> None:
+    """Where draws, components or labels of a row are a hundred nats apart."""
+    name, options = FAR_APART[case]
+    module = make_chain(name, D, n_latent=3, dtype=torch.float32, **options)
     outputs: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
         output.retain_grad()
         outputs.append(output)
 
-    module.decoder.register_forward_hook(keep)
-    module.objective(rows().float(), torch.Generator().manual_seed(2)).total.sum().backward()
-    gradient = outputs[0].grad
-    assert gradient is not None
-    assert gradient.any()
-    assert not ((gradient != 0) & (gradient.abs() < torch.finfo(torch.float32).tiny)).any()
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            part.register_forward_hook(keep)
+    module.objective(rows().float(), torch.Generator().manual_seed(2)).total.mean().backward()
+    gradients = [output.grad for output in outputs if output.grad is not None]
+    assert any((gradient == 0).any() for gradient in gradients)
+    for gradient in gradients:
+        assert not ((gradient != 0) & (gradient.abs() < torch.finfo(torch.float32).tiny)).any()
 
 
 @pytest.mark.parametrize(

@@ -374,3 +374,15 @@ def test_the_schedule_is_followed(train: Train, config: TrainConfig) -> None:
     module, _ = train(config, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
     rates = [config.lr(epoch, step / 4) for epoch in range(N_EPOCHS) for step in range(4)]
     assert float(module.weight.detach()) == pytest.approx(sum(rates), rel=1e-5)
+
+
+def test_an_epoch_ends_without_denormal_moments(train: Train, config: TrainConfig) -> None:
+    """Adam's mean of gradients, some hundred steps after the last one that was not 0."""
+    module, state = train(config, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
+    moments = state.optimizer.state[module.weight]
+    for _ in range(900):
+        module.weight.grad = torch.zeros_like(module.weight)
+        state.optimizer.step()
+    assert 0 < float(moments["exp_avg"].abs().max()) < torch.finfo(torch.float32).tiny
+    state.end_epoch({"bound": 0.0, "valid_bound": None}, is_candidate=False)
+    assert not state.optimizer.state[module.weight]["exp_avg"].any()

@@ -30,9 +30,8 @@ from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
 
 from infimix.distributions.likelihoods import Likelihood
-from infimix.mixture.dp import NEGLIGIBLE
 from infimix.models.base import ElboTerms, LatentMixtureModule, Pass
-from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
+from infimix.models.layers import Draw, StochasticLayer, drop_negligible_gradient, mean_of_draws
 
 
 class Step(NamedTuple):
@@ -95,7 +94,7 @@ class ChainModule(LatentMixtureModule):
     def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
         """p(x | z) of batch shape (..., N) and event (D,) for codes (..., N, L) of layer one."""
         size = None if x is None else self.likelihood.size(x)
-        return self.likelihood.distribution(self.decoder(z), size)
+        return self.likelihood.distribution(drop_negligible_gradient(self.decoder(z)), size)
 
     def embed(self, x: Tensor) -> Tensor:
         """Mean of q(h_1 | x), (N, L)."""
@@ -130,9 +129,7 @@ class ChainModule(LatentMixtureModule):
             return terms
         log_w, log_share = self._log_weights(walk)  # (S, N, P)
         powers = log_share + (1 - self.alpha) * log_w
-        negligible = powers.detach().amax((0, -1), keepdim=True) + NEGLIGIBLE
-        powers = powers.maximum(negligible).logsumexp(-1)  # these get no gradient
-        bound = (powers.logsumexp(0) - math.log(S)) / (1 - self.alpha)
+        bound = (powers.logsumexp((0, -1)) - math.log(S)) / (1 - self.alpha)
         return replace(terms, tightening=bound - terms.total)
 
     def sample(

@@ -26,7 +26,7 @@ from infimix.distributions.normal_mixture import (
     expected_log_prob,
     normal_log_prob,
 )
-from infimix.models.layers import Draw, StochasticLayer
+from infimix.models.layers import Draw, StochasticLayer, drop_negligible_gradient
 from infimix.models.mixture_layer import scale_of
 from infimix.networks import Encoder, MixtureEncoder
 
@@ -140,7 +140,10 @@ class ContextLayer(StochasticLayer):
 
     def _normals(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of every component at w (..., W), each (..., K, L)."""
-        return self.components.normals(self.components.body(w))
+        mean, log_var = map(
+            drop_negligible_gradient, self.components.normals(self.components.body(w))
+        )
+        return mean, log_var
 
     def _joint(self, point: Tensor) -> Tensor:
         """Log p(z, y | w) of points (z, w), (..., L + W) -> (..., K)."""

@@ -43,7 +43,7 @@ from infimix.mixture import (
     k_means,
     moments,
 )
-from infimix.models.layers import Draw, StochasticLayer
+from infimix.models.layers import Draw, StochasticLayer, drop_negligible_gradient
 from infimix.models.mixture_layer import scale_of
 from infimix.networks import LabelEncoder, LabelledEncoder
 
@@ -144,11 +144,12 @@ class LabelLayer(StochasticLayer):
 
     def posterior(self, below: Tensor) -> LabelPosterior:
         """See `StochasticLayer`."""
-        log_pi, trunk = self.labels(below).log_softmax(-1), self.codes.trunk(below)
+        logits, trunk = drop_negligible_gradient(self.labels(below)), self.codes.trunk(below)
+        log_pi = logits.log_softmax(-1)
         if self._is_relaxed:
             none = trunk.new_zeros(0)
             return LabelPosterior(log_pi, none, none, trunk)
-        mean, log_var = self.codes.of_all(trunk)
+        mean, log_var = map(drop_negligible_gradient, self.codes.of_all(trunk))
         return LabelPosterior(log_pi, mean, scale_of(log_var), trunk)
 
     def draw(self, q: LabelPosterior, noise: Tensor) -> Draw:

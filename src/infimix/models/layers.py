@@ -13,6 +13,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
+from torch.nn.functional import hardshrink
+
+NEGLIGIBLE = 1e-18  # with a square, in the optimiser, that is no denormal number
 
 
 class Draw(NamedTuple):
@@ -104,3 +107,16 @@ def mean_of_draws(log_share: Tensor, values: Tensor) -> Tensor:
     share = log_share.exp()
     mean = (share * values).sum(-1).detach()
     return (share * (values - mean[..., None])).sum(-1) + mean
+
+
+def drop_negligible_gradient(output: Tensor) -> Tensor:
+    """Output of a network, such that what is below 1e-18 of its gradient is 0.
+
+    Draws and components that say next to nothing would send denormal numbers through the network,
+    and products with these take a processor many times longer.
+    """
+    if output.requires_grad:
+        output.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: hardshrink(gradient, NEGLIGIBLE)
+        )
+    return output

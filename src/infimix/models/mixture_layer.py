@@ -36,7 +36,7 @@ from infimix.distributions.normal_mixture import (
     printed_entropy,
 )
 from infimix.distributions.stick_breaking import weights_from_sticks
-from infimix.models.layers import Draw, StochasticLayer, mean_of_draws
+from infimix.models.layers import Draw, StochasticLayer, drop_negligible_gradient, mean_of_draws
 from infimix.networks import Encoder, MixtureEncoder
 
 ENTROPIES = ("mixture", "components", "printed")
@@ -136,13 +136,14 @@ class MixtureLayer(StochasticLayer):
         feature = self.encoder.body(below)
         sticks, log_pi = None, torch.zeros_like(feature[..., :1])
         if self.n_components > 1:
-            a, b = bounded_exp(self.encoder.sticks_of(feature)).unbind(-1)
+            outputs = drop_negligible_gradient(self.encoder.sticks_of(feature))
+            a, b = bounded_exp(outputs).unbind(-1)
             sticks = KumaraswamySticks(a, b)
             log_pi = weights_from_sticks(sticks.log_mean())
         if self._draws_components:
             none = feature.new_zeros(0)
             return MixturePosterior(log_pi, none, none, sticks, feature)
-        mean, log_var = self.encoder.normals(feature)
+        mean, log_var = map(drop_negligible_gradient, self.encoder.normals(feature))
         return MixturePosterior(log_pi, mean, scale_of(log_var), sticks, feature)
 
     def draw(self, q: MixturePosterior, noise: Tensor) -> Draw:

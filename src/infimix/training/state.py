@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from infimix.models import LatentMixtureModule
 from infimix.training.checkpoint import (
@@ -49,6 +50,9 @@ class TrainState:
         """Count the epoch; its weights may be the best so far if it is a candidate."""
         self.history.append(record)
         self.epoch += 1
+        for slot in self.optimizer.state.values():
+            # Of weights that get no gradient any more; denormal numbers are slow.
+            slot["exp_avg"] = hardshrink(slot["exp_avg"], 1e-30)
         if not is_candidate:
             return
         bound = record["bound"] if record["valid_bound"] is None else record["valid_bound"]
