@@ -26,6 +26,7 @@ LAYERS = (
     "report",
     "papers",
     "cli",
+    "__main__",
 )
 FOR_ALL = ("errors", "__version__")
 

@@ -60,6 +60,21 @@ def test_without_words_the_verbs_are_listed(capsys: pytest.CaptureFixture[str]) 
     assert [verb for verb in VERBS if verb.split()[0] not in listed] == []
 
 
+@pytest.mark.parametrize("start", ["-m infimix", "-c 'from infimix.cli import main; main()'"])
+def test_it_starts_as_a_module_too_and_says_its_version(start: str) -> None:
+    words = [sys.executable, *shlex.split(start), "--version"]
+    done = subprocess.run(words, capture_output=True, check=True, text=True)
+    assert done.stdout == f"infimix {infimix.__version__}\n"
+
+
+def test_a_module_hands_on_the_exit_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "infimix", "fitt"], capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("No such command 'fitt'.")
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from infimix.cli import main; main([]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

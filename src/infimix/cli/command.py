@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from infimix import __version__
+
 USER_ERROR = 2
 INTERRUPTED = 130  # as shells report a program ended by Ctrl-C
 
@@ -33,6 +35,23 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Named data sets: list them, download one.")
 app.add_typer(data_app, name="data")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"infimix {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options of the application itself."""
+
 
 Data = Annotated[
     str,

@@ -82,6 +82,7 @@ class DeepEstimator(ModuleAnswers):
     def _install(self) -> None:
         """Set the fitted attributes that follow from the module."""
 
+    @torch.inference_mode(mode=False)  # gradients, whatever the caller has switched off
     def fit(
         self,
         X: Any,

@@ -194,6 +194,7 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         self.run_dir = run_dir
         self.resume = resume
 
+    @torch.inference_mode(mode=False)
     def partial_fit(self, X: Any, y: Any = None, X_past: Any = None) -> Self:
         """Learn from more rows, without forgetting: new clusters may come up, old ones stay.
 
