@@ -23,6 +23,7 @@ from lines import Line, append, markdown, read
 
 from infimix import DLGMM
 from infimix.data import load
+from infimix.training.loop import clip_gradients
 
 RESULTS = Path(__file__).parent / "results" / "cost_of_k.jsonl"
 COMPONENTS = (1, 3, 10, 50)
@@ -54,7 +55,7 @@ def stepper(module: torch.nn.Module, x: torch.Tensor, seed: int) -> Any:
         loss = -module.objective(x[index], noise).weighted(1.0).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 100.0)
+        clip_gradients(module, 100.0)
         optimizer.step()
 
     return step

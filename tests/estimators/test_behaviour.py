@@ -270,14 +270,3 @@ def test_nothing_works_before_fit(make: Make, call: str) -> None:
     arguments = {"sample": (1,), "save": ("folder",)}.get(call, (np.zeros((2, 2)),))
     with pytest.raises(NotFittedError):
         getattr(make(), call)(*arguments)
-
-
-@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
-def test_gradients_that_are_switched_off_do_not_matter(
-    make: Make, blobs: tuple[np.ndarray, np.ndarray], switch: Callable[[], Any]
-) -> None:
-    X, _ = blobs
-    with switch():
-        model = make().fit(X[:200]).partial_fit(X[200:])
-        assert not torch.is_grad_enabled()
-    assert_same(model, make().fit(X[:200]).partial_fit(X[200:]), X)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from infimix import InfiniteMixtureVAE
 from infimix.errors import DivergedError
@@ -222,3 +223,15 @@ def test_divergence_leaves_the_last_good_checkpoint(
         model.fit(images)
     with pytest.raises(ValueError, match="not fitted"):
         model.predict(images)
+
+
+@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_are_switched_off_do_not_matter(
+    make_quick: MakeQuick, blobs: tuple[np.ndarray, np.ndarray], switch: Callable[[], Any]
+) -> None:
+    X = blobs[0][::4]
+    with switch():
+        model = make_quick().fit(X[:50]).partial_fit(X[50:])
+        assert not torch.is_grad_enabled()
+    other = make_quick().fit(X[:50]).partial_fit(X[50:])
+    np.testing.assert_array_equal(model.transform(X), other.transform(X))

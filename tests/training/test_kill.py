@@ -27,8 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it
 build.TrainConfig = functools.partial(build.TrainConfig, checkpoint_seconds=0.0)
 run_dir, resume, n_epochs = sys.argv[1], sys.argv[2] == "resume", int(sys.argv[3])
 model = InfiniteMixtureVAE(
-    n_latent=4, warm_up_epochs=n_epochs, max_epochs=n_epochs, n_init=1, batch_size=64,
-    random_state=0, verbose=1, run_dir=run_dir, resume=resume,
+    n_latent=4, max_components=8, warm_up_epochs=n_epochs, max_epochs=n_epochs, n_init=1,
+    batch_size=64, random_state=0, verbose=1, run_dir=run_dir, resume=resume,
 )
 model.fit(load_digits().data[:400]).save(run_dir)
 print(json.dumps({"interrupted": model.interrupted_, "n_components": model.n_components_}))

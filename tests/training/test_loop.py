@@ -386,3 +386,15 @@ def test_an_epoch_ends_without_denormal_moments(train: Train, config: TrainConfi
     assert 0 < float(moments["exp_avg"].abs().max()) < torch.finfo(torch.float32).tiny
     state.end_epoch({"bound": 0.0, "valid_bound": None}, is_candidate=False)
     assert not state.optimizer.state[module.weight]["exp_avg"].any()
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(0.25, 0.25), (2.0, 1.0)])
+def test_a_gradient_is_no_longer_than_allowed(
+    train: Train, config: TrainConfig, longest: float, expected: float
+) -> None:
+    """The gradient of the one weight is -1 at every step, and Adam's mean of it nearly that."""
+    shorter = replace(config, max_grad_norm=longest)
+    module, state = train(shorter, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
+    n_steps = 4 * N_EPOCHS
+    mean = float(state.optimizer.state[module.weight]["exp_avg"])
+    assert mean == pytest.approx(-expected * (1 - 0.9**n_steps), rel=1e-4)
