@@ -1,5 +1,6 @@
 """Terms, statistics and samples of the unified model's module."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -147,7 +148,9 @@ def test_rows_far_out_keep_a_finite_bound(make_module: MakeModule, rows: Tensor)
     assert scale.max() <= 1.001e3
 
 
-def test_views_have_closeness_in_the_warm_up_only(make_module: MakeModule, rows: Tensor) -> None:
+def test_what_views_do_before_and_after_there_is_a_mixture(
+    make_module: MakeModule, rows: Tensor
+) -> None:
     module = make_module("normal", D, 2)
     view = rows.roll(1, 0)
     warm = module.objective(rows, torch.Generator().manual_seed(0), view)
@@ -155,11 +158,33 @@ def test_views_have_closeness_in_the_warm_up_only(make_module: MakeModule, rows:
     torch.testing.assert_close(warm.closeness, closeness(mean, mean.roll(1, 0)))
     torch.testing.assert_close(warm.reconstruction, module.elbo(rows, noise_of(0)).reconstruction)
     module.start_epoch(Pass(N, lambda: iter([rows])))
-    joint = module.objective(rows, torch.Generator().manual_seed(0), view)
+    joint = module.objective(rows, torch.Generator().manual_seed(0), view, from_view=True)
     assert joint.closeness is None
     qz = module.encode(view)
     z = qz.mean + qz.stddev * noise_of(0)
     torch.testing.assert_close(joint.reconstruction, module.decode(z).log_prob(rows))
+    tuned = module.objective(rows, torch.Generator().manual_seed(0), view)
+    torch.testing.assert_close(tuned.total, module.elbo(rows, noise_of(0)).total)
+
+
+def test_codes_of_views_are_drawn_to_the_components_of_their_rows(
+    module: InfiniteMixtureModule, rows: Tensor
+) -> None:
+    """By E[log p(z, c) - log q(z)], here by Monte Carlo; rows are not drawn to their views."""
+    x, view = rows.clone().requires_grad_(), rows.roll(1, 0).requires_grad_()
+    found = module.objective(x, torch.Generator().manual_seed(0), view).closeness
+    with torch.no_grad():
+        qz, resp = module.encode(view), module.responsibilities(x)  # z of the view, c of the row
+        draws = []
+        for z in qz.sample((2000,)):
+            log_joint = module.mixture.log_joint(module.state.family.features(z))
+            draws.append((resp * log_joint).sum(1) - qz.log_prob(z))
+        expected, error = torch.stack(draws).mean(0), torch.stack(draws).std(0) / math.sqrt(2000)
+        assert float((resp - module.responsibilities(view)).abs().max()) > 0.5
+    assert ((found - expected).abs() < 5 * error).all()
+    found.sum().backward()
+    assert float(x.grad.abs().max()) == 0
+    assert float(view.grad.abs().max()) > 0
 
 
 def noise_of(seed: int) -> Tensor:

@@ -55,10 +55,12 @@ def whole(train: Train, config: TrainConfig) -> Any:
 
 
 def test_the_schedule_is_this_table() -> None:
-    config = TrainConfig(2, 4, 16, 0.5, patience=1, seed=0)
-    assert config.n_epochs == 6
-    assert [config.phase(e) for e in range(6)] == ["warm-up"] * 2 + ["joint"] * 4
-    assert [config.kl_weight(e) for e in range(6)] == [0, 0, 0.5, 1, 1, 1]
+    config = TrainConfig(2, 4, 16, 0.5, patience=1, seed=0, fine_tune_epochs=2)
+    assert config.n_epochs == 8
+    phases = ["warm-up"] * 2 + ["joint"] * 4 + ["fine-tuning"] * 2
+    assert [config.phase(e) for e in range(8)] == phases
+    assert replace(config, fine_tune_epochs=0).n_epochs == 6
+    assert [config.kl_weight(e) for e in range(8)] == [0, 0, 0.5, 1, 1, 1, 1, 1]
     assert [replace(config, max_epochs=1).kl_weight(e) for e in range(3)] == [0, 0, 1]
     table = {  # each phase: share that is done -> rise, half a cosine down
         (0, 0.0): 0.01,
@@ -69,6 +71,9 @@ def test_the_schedule_is_this_table() -> None:
         (2, 0.0): 0.01,
         (4, 0.0): 0.5,
         (5, 1.0): 0.0,
+        (6, 0.0): 0.01,
+        (7, 0.0): 0.5,
+        (7, 1.0): 0.0,
     }
     for (epoch, done), share in table.items():
         assert config.lr(epoch, done) == pytest.approx(0.5 * share, abs=1e-12)
@@ -261,9 +266,9 @@ def test_batches_of_an_epoch_are_of_equal_size(
     module, sizes = make_module(), []
     whole = module.objective
 
-    def objective(x: Tensor, *args: Any) -> ElboTerms:
+    def objective(x: Tensor, *args: Any, **options: Any) -> ElboTerms:
         sizes.append(len(x))
-        return whole(x, *args)
+        return whole(x, *args, **options)
 
     module.objective = objective
     train(replace(config, batch_size=49, warm_up_epochs=1, max_epochs=1), None, module)
@@ -354,6 +359,52 @@ def test_early_stopping_keeps_the_best(
     assert len(state.history) == 3 + n_joint
     assert state.best_bound == bounds[best - 1]
     assert int(module.n_begun) == best + 1  # the best epoch's state, then the one last call
+
+
+# Of three epochs of warm-up, five joint ones and three of fine-tuning.
+@pytest.mark.parametrize(
+    ("bounds", "patience", "epochs", "begun_with", "best"),
+    [
+        ([9.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 2, [*range(11)], 5, 8.0),
+        ([9.0, 5.0, 3.0, 2.0, 4.0], 2, [*range(11)], 2, 5.0),  # the second went on
+        ([9.0, 5.0, 3.0, 2.0], 1, [*range(7), 8, 9], 2, 5.0),  # both phases end early
+    ],
+)
+def test_the_best_of_the_joint_phase_is_fine_tuned(
+    train: Train,
+    config: TrainConfig,
+    tmp_path: Path,
+    bounds: list[float],
+    patience: int,
+    epochs: list[int],
+    begun_with: int,
+    best: float,
+) -> None:
+    """A run that is killed at the border goes the same way."""
+    n_joint = len([epoch for epoch in epochs if 3 <= epoch < 8])
+    plan = replace(config, patience=patience, fine_tune_epochs=3)
+    begun: list[int] = []
+
+    def scripted() -> Scripted:
+        module = Scripted(bounds)
+        start = module.start_epoch
+
+        def noted(rows: Any) -> None:
+            begun.append(int(module.n_begun))
+            start(rows)
+
+        module.start_epoch = noted
+        return module
+
+    module, state = train(plan, module=scripted())
+    assert [record["epoch"] for record in state.history] == epochs
+    assert begun[n_joint] == begun_with
+    assert state.best_bound == best
+    with pytest.raises(KilledError):
+        train(plan, tmp_path, scripted(), watch=kill_after(epochs[3 + n_joint]))
+    resumed = train(plan, tmp_path, scripted(), resume=True)
+    assert without_time(resumed.state.history) == without_time(state.history)
+    assert int(resumed.module.n_begun) == int(module.n_begun)
 
 
 def test_a_resumed_run_remembers_how_long_it_has_waited(

@@ -120,18 +120,21 @@ def test_the_loop_asks_for_views_of_the_rows_of_the_batch(
     views = Views(rows, train, near, Still())
     objective = module.objective
 
-    def watched(x: Tensor, generator: torch.Generator, view: Tensor | None = None) -> ElboTerms:
+    def watched(
+        x: Tensor, noise: torch.Generator, view: Tensor | None = None, *, from_view: bool = False
+    ) -> ElboTerms:
         if module.training:
             assert view is not None
             assert torch.equal(x, view)
-            seen.append(len(x))
-        return objective(x, generator, view)
+            seen.append((len(x), from_view))
+        return objective(x, noise, view, from_view=from_view)
 
     module.objective = watched
-    config = TrainConfig(1, 1, 16, 1e-3, patience=5, seed=0)
+    config = TrainConfig(1, 1, 16, 1e-3, patience=5, seed=0, fine_tune_epochs=1)
     fit(module, rows, train, Pass(0, lambda: iter([])), config, views=views)
-    assert sum(seen) == 2 * len(train)
-    assert sum(n for n, _ in moved) == len(train)
+    assert sum(n for n, _ in seen) == 3 * len(train)
+    assert sum(n for n, from_view in seen if from_view) == len(train)  # in the joint phase
+    assert sum(n for n, _ in moved) == 2 * len(train)
     assert all(has_components for _, has_components in moved)
 
 

@@ -62,7 +62,9 @@ def fit(
     max_components: Annotated[
         int | None, typer.Option(help="Most components to start from.")
     ] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Most epochs after the warm-up.")] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(help="Most epochs after the warm-up and before any fine-tuning.")
+    ] = None,
     latent: Annotated[int | None, typer.Option(help="Dimension of the latent space.")] = None,
     network: Annotated[
         Literal["mlp", "conv"] | None, typer.Option(help="conv is for images.")

@@ -222,9 +222,12 @@ def train_config(estimator: Any, n_train: int, seed: int) -> TrainConfig:
     """
     n_steps = math.ceil(n_train / estimator.batch_size)
     warm_up, joint = estimator.warm_up_epochs, estimator.max_epochs
+    joint = _epochs(20, n_steps) if joint == "auto" else joint
+    has_views = estimator.n_neighbors > 0 or estimator.augmentation is not None
     return TrainConfig(
         warm_up_epochs=_warm_up(n_steps) if warm_up == "auto" else warm_up,
-        max_epochs=_epochs(20, n_steps) if joint == "auto" else joint,
+        max_epochs=joint,
+        fine_tune_epochs=math.ceil(joint / 2) if has_views else 0,
         batch_size=estimator.batch_size,
         learning_rate=estimator.learning_rate,
         patience=estimator.patience,

@@ -191,7 +191,7 @@ class DeepEstimator(ModuleAnswers):
                 watch=show,
                 **options,
             )
-        self.history_, self.n_iter_ = state.history, max(1, state.epoch)
+        self.history_, self.n_iter_ = state.history, max(1, len(state.history))
         self.interrupted_ = state.interrupted
         self._install()
 

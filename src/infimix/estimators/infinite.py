@@ -46,7 +46,8 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
     Training begins as an autoencoder whose codes are drawn together along neighbours (warm-up);
     then the mixture is started in the latent space, from the clusters that valleys of the density
     part, and one bound is climbed by the networks and by the mixture, while components merge as far
-    as the evidence asks for it.
+    as the evidence asks for it: first each row decoded from the code of a neighbour (joint phase),
+    then from its own (fine-tuning).
 
     Parameters
     ----------
@@ -64,8 +65,8 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         alpha of the Dirichlet process.
     n_neighbors : int, default=15
         Near rows that may be encoded in place of a row, so that codes keep what near rows share;
-        0 encodes the row itself: clusters are less clear then, and the likelihood is higher. Rows
-        are near in 50 principal components.
+        0 encodes the row itself from the start: clusters are less clear then. Rows are near in 50
+        principal components.
     augmentation : {"affine"}, optional
         Encode images turned, zoomed, sheared and shifted a little, and look for near rows as if
         such moves did not count; needs `image_shape`.
@@ -77,14 +78,15 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
     image_shape : tuple (H, W) or (H, W, C), optional
         Shape of the image that a row is.
     warm_up_epochs, max_epochs : int or "auto", default="auto"
-        Epochs as an autoencoder, and on the whole bound.
+        Epochs as an autoencoder, and of the joint phase. Where rows have neighbours or images are
+        moved, half as many of fine-tuning follow.
     batch_size : int, default=128
     learning_rate : float, default=1e-3
         Highest rate of Adam in each phase.
     validation_fraction : float, default=0.1
         Share of the rows that never train and decide when to stop, without labels.
     patience : int, default=20
-        Joint epochs without a better validation bound before the end.
+        Epochs without a better validation bound before the joint phase ends, or the fine-tuning.
     n_init : int, default=3
         Starts of the mixture; the one with the best bound goes on.
     device : str, default="auto"

@@ -95,7 +95,7 @@ class Plots:
         name : str, default="bound"
             A number of the records: "bound" (with that of the validation rows beside it), one of
             the bound's terms, "n_components", or what `follow` has measured.
-        phase : {"warm-up", "joint", "mixture"}, optional
+        phase : {"warm-up", "joint", "fine-tuning", "mixture"}, optional
             Phase of the training, the last one without: the bounds of two phases are of another
             kind and scale.
         ax : matplotlib Axes, optional

@@ -50,7 +50,7 @@ class ElboTerms:
     kl_mixture: Tensor  # KL of weights, and the row's share of the KL of what all rows share
     tightening: Tensor | None = None  # what several draws together are better than one by one
     statistics: Statistics | None = None  # of these rows, for the model's `after_step`
-    closeness: Tensor | None = None  # climbed in a warm-up with views; no part of the bound
+    closeness: Tensor | None = None  # of a row and its view, climbed with the bound; no part of it
 
     @property
     def total(self) -> Tensor:
@@ -108,10 +108,18 @@ class LatentMixtureModule(nn.Module, ABC):
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
         """Named terms of the bound for rows x (N, D), for noise (N, F) or draws of it (S, N, F)."""
 
-    def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
+    def objective(
+        self,
+        x: Tensor,
+        generator: Generator,
+        view: Tensor | None = None,
+        *,
+        from_view: bool = False,
+    ) -> ElboTerms:
         """Terms of what training climbs for rows x (N, D): the ELBO, or a tighter bound.
 
-        Where rows have views (N, D), these are encoded in place of x.
+        Where rows have views (N, D), x is decoded from the code of its view, or else its own code
+        is drawn close to that of the view.
         """
         assert view is None, f"{type(self).__name__} knows no views"
         return self.elbo(x, self.draw_noise(len(x), generator))

@@ -119,7 +119,14 @@ class ChainModule(LatentMixtureModule):
         log_w, log_share = self._log_weights(self._walk(x, noise))
         return (log_share + log_w).logsumexp(-1)
 
-    def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
+    def objective(
+        self,
+        x: Tensor,
+        generator: Generator,
+        view: Tensor | None = None,
+        *,
+        from_view: bool = False,
+    ) -> ElboTerms:
         """Terms of the ELBO of S draws, and what their joint bound has in addition; no views."""
         assert view is None, "chains know no views"
         S, n = self.n_importance_samples, len(x)

@@ -142,22 +142,43 @@ class InfiniteMixtureModule(LatentMixtureModule):
         size = None if x is None else self.likelihood.size(x)
         return self.likelihood.distribution(self.decoder(z), size)
 
-    def objective(self, x: Tensor, generator: Generator, view: Tensor | None = None) -> ElboTerms:
-        """Terms for rows x (N, D) decoded from codes of their views; in the warm-up, of x.
+    def objective(
+        self,
+        x: Tensor,
+        generator: Generator,
+        view: Tensor | None = None,
+        *,
+        from_view: bool = False,
+    ) -> ElboTerms:
+        """Terms for rows x (N, D), decoded from codes of their views or from their own.
 
-        Any q(z | view) gives a lower bound of log p(x). The warm-up also has `closeness`.
+        Any q(z | view) gives a lower bound of log p(x). Where x is decoded from its own code, the
+        term `closeness` draws that of its view near: to the code of x while there is no mixture,
+        and then to the components of x.
         """
         noise = self.draw_noise(len(x), generator)
         if view is None:
             return self.elbo(x, noise)
-        if self.n_components > 0:
+        if from_view:
             return self._terms(x, self.encode(view), noise)
         both = self.encode(torch.cat([x, view]))
-        mean, near = Balance.apply(both.mean)  # type: ignore[no-untyped-call]
-        near, near_view = near.tensor_split(2)
-        scale = both.stddev[: len(x)]
-        qz = Independent(Normal(mean[: len(x)], scale, validate_args=False), 1)
-        return replace(self._terms(x, qz, noise), closeness=closeness(near, near_view))
+        if self.n_components > 0:
+            mean, close = both.mean, self._together(both)
+        else:
+            mean, near = Balance.apply(both.mean)  # type: ignore[no-untyped-call]
+            close = closeness(*near.tensor_split(2))
+        qz = Independent(Normal(mean[: len(x)], both.stddev[: len(x)], validate_args=False), 1)
+        return replace(self._terms(x, qz, noise), closeness=close)
+
+    def _together(self, both: Distribution) -> Tensor:
+        """E[log p(z, c) - log q(z)], (N,): c of the first half of (2 N) codes, z of the other.
+
+        The gradient moves the other half only.
+        """
+        mixture = self.mixture
+        rho = mixture.log_joint(mixture.family.features(both.mean, both.variance))  # (2 N, K)
+        of_row, of_view = rho.tensor_split(2)
+        return (of_row.detach().softmax(1) * of_view).sum(1) + both.entropy()[len(of_row) :]
 
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
         """Named terms for rows x (N, D) and noise (..., N, L) or (1, L)."""

@@ -50,6 +50,7 @@ def bound_plots(history: list[dict[str, Any]]) -> list[Plot]:
             "An autoencoder's start: another quantity, on another scale than the joint bound.",
         ),
         "joint": ("Joint phase", "Network and mixture together; higher is better."),
+        "fine-tuning": ("Fine-tuning", "Each row decoded from its own code; higher is better."),
         "mixture": ("Mixture", "One point for each sweep over the rows; higher is better."),
     }
     phases = list(dict.fromkeys(str(entry["phase"]) for entry in history))

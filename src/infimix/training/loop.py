@@ -38,15 +38,23 @@ class TrainConfig:
     kl_ramp: float = 0.5  # share of the joint phase in which the weight of the KL rises
     is_annealed: bool = True  # the learning rate; else it stays
     checkpoint_seconds: float = 10.0  # between two, but the first and last; 0: after every epoch
+    fine_tune_epochs: int = 0  # of rows with views, at the end: each is decoded from its own code
 
     @property
     def n_epochs(self) -> int:
-        """Epochs of both phases."""
+        """Epochs of all phases."""
+        return self.joint_end + self.fine_tune_epochs
+
+    @property
+    def joint_end(self) -> int:
+        """Epochs before the fine-tuning."""
         return self.warm_up_epochs + self.max_epochs
 
     def phase(self, epoch: int) -> str:
-        """Name of the phase of an epoch: "warm-up", then "joint"."""
-        return "warm-up" if epoch < self.warm_up_epochs else "joint"
+        """Name of the phase of an epoch: "warm-up", then "joint", then "fine-tuning"."""
+        if epoch < self.warm_up_epochs:
+            return "warm-up"
+        return "joint" if epoch < self.joint_end else "fine-tuning"
 
     def kl_weight(self, epoch: int) -> float:
         """Weight of all but the reconstruction: 0 in the warm-up, then up to 1 by the ramp."""
@@ -57,10 +65,12 @@ class TrainConfig:
         """Learning rate, `done` of the epoch in [0, 1]: up in a tenth of a phase, cosine to 0."""
         if not self.is_annealed:
             return self.learning_rate
-        if self.phase(epoch) == "warm-up":
-            at = (epoch + done) / self.warm_up_epochs
-        else:
-            at = (epoch - self.warm_up_epochs + done) / self.max_epochs
+        begins, epochs = {
+            "warm-up": (0, self.warm_up_epochs),
+            "joint": (self.warm_up_epochs, self.max_epochs),
+            "fine-tuning": (self.joint_end, self.fine_tune_epochs),
+        }[self.phase(epoch)]
+        at = (epoch - begins + done) / epochs
         rise = min(1.0, at / 0.1 + 0.01)
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * at))
 
@@ -128,7 +138,7 @@ def fit(
         watch(record)
     train_pass = Pass(len(train), lambda: rows.blocks(train))
     try:
-        while state.epoch < config.n_epochs and state.epochs_since_best <= config.patience:
+        while _goes_on(state, config):
             module.train()
             if config.kl_weight(state.epoch) > 0:
                 module.start_epoch(train_pass)
@@ -148,21 +158,34 @@ def fit(
     return state
 
 
+def _goes_on(state: TrainState, config: TrainConfig) -> bool:
+    """Whether an epoch follows; the best of the joint phase goes on into the fine-tuning."""
+    has_stalled = state.epochs_since_best > config.patience
+    if config.fine_tune_epochs == 0 or state.epoch > config.joint_end:
+        return state.epoch < config.n_epochs and not has_stalled
+    if has_stalled or state.epoch == config.joint_end:
+        state.epoch, state.epochs_since_best = config.joint_end, 0
+        state.restore_best()
+    return True
+
+
 def _epoch(
     state: TrainState, rows: Rows, train: Tensor, views: Views | None, config: TrainConfig
 ) -> dict[str, Any]:
     """Every training row once; the record of the epoch."""
     module, start = state.module, time.perf_counter()
-    kl_weight = config.kl_weight(state.epoch)
+    kl_weight, phase = config.kl_weight(state.epoch), config.phase(state.epoch)
     order = torch.randperm(len(train), generator=state.order)
     batches = order.tensor_split(math.ceil(len(train) / config.batch_size))  # of equal size
     sums: dict[str, Tensor] = {}
     for step, position in enumerate(batches):
         x = rows.take(train[position])
         view = (
-            None if views is None else views.draw(position, state.order, is_warm_up=kl_weight == 0)
+            None
+            if views is None
+            else views.draw(position, state.order, is_warm_up=phase == "warm-up")
         )
-        terms = module.objective(x, state.noise, view)
+        terms = module.objective(x, state.noise, view, from_view=phase == "joint")
         loss = -terms.weighted(kl_weight).mean()
         if terms.closeness is not None:
             loss = loss - terms.closeness.mean()
@@ -181,7 +204,7 @@ def _epoch(
     means = {name: float(total) / len(train) for name, total in sums.items()}
     return {
         "epoch": state.epoch,
-        "phase": config.phase(state.epoch),
+        "phase": phase,
         **means,
         "seconds": time.perf_counter() - start,
     }
