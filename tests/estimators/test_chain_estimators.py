@@ -237,12 +237,12 @@ def test_a_killed_run_goes_on(
         module = module_of(self, seed)
         objective = module.objective
 
-        def counted(*args: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
             nonlocal steps
             steps += 1
             if steps == 9:
                 raise RuntimeError("killed")
-            return objective(*args)
+            return objective(*args, **kwargs)
 
         module.objective = counted
         return module

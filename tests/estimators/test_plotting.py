@@ -123,11 +123,12 @@ def test_labels_that_do_not_fit_are_refused(ax, mixture, blobs):
 
 def test_the_history_has_training_and_validation_bounds_of_the_last_phase(ax, vae):
     vae.plot_history(ax=ax)
-    joint = [record for record in vae.history_ if record["phase"] == "joint"]
+    last = [record for record in vae.history_ if record["phase"] == "fine-tuning"]
+    assert len(last) == 2
     train, valid = ax.lines
-    assert train.get_ydata().tolist() == [record["bound"] for record in joint]
-    assert valid.get_ydata().tolist() == [record["valid_bound"] for record in joint]
-    assert train.get_xdata().tolist() == [record["epoch"] + 1 for record in joint]
+    assert train.get_ydata().tolist() == [record["bound"] for record in last]
+    assert valid.get_ydata().tolist() == [record["valid_bound"] for record in last]
+    assert train.get_xdata().tolist() == [record["epoch"] + 1 for record in last]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "training rows", "validation rows",
     ]  # fmt: skip
@@ -148,7 +149,9 @@ def test_other_phases_are_drawn_and_what_is_not_there_is_refused(vae, mixture):
     assert first.lines[0].get_xdata().tolist() == [1, 2, 3]
     mixture.plot_history(ax=second)
     assert second.get_xlabel() == "sweep"
-    with pytest.raises(ValueError, match="phase must be one of warm-up, joint; got 'start'"):
+    with pytest.raises(
+        ValueError, match="phase must be one of warm-up, joint, fine-tuning; got 'start'"
+    ):
         vae.plot_history(phase="start", ax=first)
     with pytest.raises(ValueError, match=r"name must be one of bound, .*; got 'loss'"):
         vae.plot_history("loss", ax=first)

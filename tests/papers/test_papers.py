@@ -107,7 +107,7 @@ def test_every_row_runs_once_and_is_read_back(experiment: Experiment, tmp_path: 
     assert [line["row"] for line in found] == [row.name for row in experiment.rows]
     assert read(tmp_path / "results.jsonl", experiment) == found
     for line, row in zip(found, experiment.rows, strict=True):
-        assert line["epochs"] == (4 if "Infinite" in row.name else 2)
+        assert line["epochs"] == (5 if "Infinite" in row.name else 2)
         assert all(np.isfinite(value) for value in line.values() if isinstance(value, float))
         assert set(row.reported) <= set(line)
     assert not list(lines_of(experiment, tmp_path))

@@ -94,3 +94,22 @@ def train(X: np.ndarray) -> Callable[..., Run]:
         )
 
     return run
+
+
+class KilledError(Exception):
+    """Ends a run between two epochs, as a kill would."""
+
+
+@pytest.fixture(scope="session")
+def killed(train: Callable[..., Run]) -> Callable[..., None]:
+    """killed(n_epochs, config, run_dir, ...): a run that ends after so many checkpoints."""
+
+    def run(n_epochs: int, *args: Any, **more: Any) -> None:
+        def watch(record: dict[str, Any]) -> None:
+            if record["epoch"] == n_epochs:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train(*args, watch=watch, **more)
+
+    return run

@@ -10,30 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch import Tensor
 
 from infimix.errors import DivergedError
-from infimix.models import ElboTerms, InfiniteMixtureModule, LatentMixtureModule
+from infimix.models import ElboTerms, InfiniteMixtureModule
 from infimix.training import TrainConfig
 from infimix.training.checkpoint import load_last_checkpoint
 
 Train = Callable[..., Any]
+Killed = Callable[..., None]
 N_EPOCHS = 8
-
-
-class KilledError(Exception):
-    """Ends a run between two epochs, as a kill would."""
-
-
-def kill_after(n_epochs: int) -> Callable[[dict[str, Any]], None]:
-    """Watcher that lets the checkpoints of `n_epochs` epochs be written."""
-
-    def watch(record: dict[str, Any]) -> None:
-        if record["epoch"] == n_epochs:
-            raise KilledError
-
-    return watch
 
 
 def without_time(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -93,6 +79,24 @@ def test_history_says_what_happened(whole: Any, config: TrainConfig) -> None:
     assert not whole.state.interrupted
 
 
+def test_fine_tuning_is_of_the_networks_alone(
+    train: Train, config: TrainConfig, make_module: Callable[[], InfiniteMixtureModule]
+) -> None:
+    """The mixture is settled before it and after it."""
+    module, sums, weights = make_module(), [], []
+
+    def watch(record: dict[str, Any]) -> None:
+        sums.append(module.state.sums.clone())
+        weights.append(float(module.encoder.mean.bias[0].detach()))
+
+    train(replace(config, fine_tune_epochs=3), module=module, watch=watch)
+    assert len({tuple(s.flatten().tolist()) for s in sums[3:8]}) == 5
+    assert len({tuple(s.flatten().tolist()) for s in sums[8:]}) == 1
+    assert not any(torch.equal(sums[8], s) for s in sums[3:8])
+    assert len(set(weights)) == len(weights) == 11
+    assert not torch.equal(module.state.sums, sums[8])
+
+
 def test_the_same_seed_repeats_and_another_differs(
     train: Train, config: TrainConfig, whole: Any
 ) -> None:
@@ -103,10 +107,9 @@ def test_the_same_seed_repeats_and_another_differs(
 
 @pytest.mark.parametrize("n_epochs", range(N_EPOCHS))
 def test_resumed_at_any_epoch_ends_bit_for_bit(
-    train: Train, config: TrainConfig, whole: Any, tmp_path: Path, n_epochs: int
+    train: Train, killed: Killed, config: TrainConfig, whole: Any, tmp_path: Path, n_epochs: int
 ) -> None:
-    with pytest.raises(KilledError):
-        train(config, tmp_path, watch=kill_after(n_epochs))
+    killed(n_epochs, config, tmp_path)
     last = load_last_checkpoint(tmp_path / "checkpoints")
     assert (last.facts["epoch"] if last else 0) == n_epochs
     assert_same_end(train(config, tmp_path, resume=True), whole)
@@ -125,10 +128,9 @@ def test_resuming_a_finished_run_changes_nothing(
 
 
 def test_resumed_from_the_checkpoint_before_a_damaged_one(
-    train: Train, config: TrainConfig, whole: Any, tmp_path: Path
+    train: Train, killed: Killed, config: TrainConfig, whole: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(KilledError):
-        train(config, tmp_path, watch=kill_after(6))
+    killed(6, config, tmp_path)
     newest = tmp_path / "checkpoints" / "000006.safetensors"
     newest.write_bytes(newest.read_bytes()[:-9])
     with pytest.warns(UserWarning, match="000006"):
@@ -136,13 +138,12 @@ def test_resumed_from_the_checkpoint_before_a_damaged_one(
 
 
 def test_a_new_run_does_not_go_on_from_an_old_one(
-    train: Train, config: TrainConfig, tmp_path: Path
+    train: Train, killed: Killed, config: TrainConfig, tmp_path: Path
 ) -> None:
     """Old checkpoints have higher numbers than those of the first epochs of the new run."""
     train(config, tmp_path)
     other = replace(config, seed=4)
-    with pytest.raises(KilledError):
-        train(other, tmp_path, watch=kill_after(2))
+    killed(2, other, tmp_path)
     assert_same_end(train(other, tmp_path, resume=True), train(other))
 
 
@@ -169,31 +170,13 @@ def test_checkpoints_keep_their_distance(train: Train, seldom: TrainConfig, tmp_
 
 @pytest.mark.parametrize("n_epochs", [1, 5])
 def test_a_short_run_is_resumed_from_its_first_epoch_and_checked(
-    train: Train, seldom: TrainConfig, whole: Any, tmp_path: Path, n_epochs: int
+    train: Train, killed: Killed, seldom: TrainConfig, whole: Any, tmp_path: Path, n_epochs: int
 ) -> None:
-    with pytest.raises(KilledError):
-        train(seldom, tmp_path, run={"n_rows": 60}, watch=kill_after(n_epochs))
+    killed(n_epochs, seldom, tmp_path, run={"n_rows": 60})
     assert load_last_checkpoint(tmp_path / "checkpoints").facts["epoch"] == 1
     with pytest.raises(ValueError, match="n_rows=60 and this fit has n_rows=61"):
         train(seldom, tmp_path, run={"n_rows": 61}, resume=True)
     assert_same_end(train(seldom, tmp_path, run={"n_rows": 60}, resume=True), whole)
-
-
-@pytest.mark.parametrize("patience", [1, 20])
-def test_a_finished_run_is_not_trained_again(
-    train: Train, seldom: TrainConfig, tmp_path: Path, patience: int
-) -> None:
-    """Whether it came to its last epoch or stopped early."""
-    config, bounds = replace(seldom, patience=patience), [9.0, 3.0, 2.0, 2.9, 8.0]
-    train(config, tmp_path, Scripted(bounds))
-    files = list((tmp_path / "checkpoints").iterdir())
-    written = {path: path.stat().st_mtime_ns for path in files}
-    module, n_steps = Scripted(bounds), []
-    module.after_step = n_steps.append
-    state = train(config, tmp_path, module, resume=True).state
-    assert not n_steps
-    assert len(state.history) == (7 if patience == 1 else N_EPOCHS)
-    assert {path: path.stat().st_mtime_ns for path in files} == written
 
 
 @pytest.mark.parametrize(("epoch", "n_components"), [(1, 0), (4, 1)])
@@ -288,164 +271,3 @@ def test_a_poisoned_last_batch_is_found_by_the_validation(
     module.after_step = poison
     with pytest.raises(DivergedError, match=r"epoch 2, validation: .* no checkpoint has been"):
         train(config, module=module)
-
-
-class Scripted(LatentMixtureModule):
-    """Its validation bounds are given; it counts the epochs that have begun."""
-
-    n_components = 1
-
-    def __init__(self, bounds: list[float]) -> None:
-        super().__init__()
-        self.bounds = bounds
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.register_buffer("n_begun", torch.tensor(0))
-
-    def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
-        zero = torch.zeros(len(x))
-        value = self.weight if self.training else torch.tensor(self.bounds[int(self.n_begun) - 1])
-        return ElboTerms(zero + value, zero, zero, zero)
-
-    def start_epoch(self, rows: Any) -> None:
-        if self.training or int(self.n_begun) == 0:
-            assert rows.n_rows == sum(len(x) for x in rows.blocks()) == 50
-        self.n_begun += 1
-
-    def draw_noise(self, n: int, generator: Generator) -> Tensor:
-        return torch.zeros(n)
-
-    def embed(self, x: Tensor) -> Tensor:
-        return x
-
-    def draw_code(self, x: Tensor, noise: Tensor) -> Tensor:
-        return x
-
-    def decode(self, z: Tensor, x: Tensor | None = None) -> Distribution:
-        return Independent(Normal(z, 1.0), 1)
-
-    def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
-        return noise
-
-    def responsibilities(self, x: Tensor) -> Tensor:
-        return torch.ones(len(x), 1)
-
-    def sample(
-        self, n: int, generator: Generator, component: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        return torch.zeros(n, 4), torch.zeros(n)
-
-
-# In the first of the five joint epochs the prior has half its weight, so it is no candidate.
-@pytest.mark.parametrize(
-    ("bounds", "patience", "n_joint", "best"),
-    [
-        ([9.0, 2.0, 3.0, 4.0, 5.0], 1, 5, 5),  # always better: goes to the end
-        ([9.0, 3.0, 2.0, 2.9, 8.0], 1, 4, 2),  # worse more often than patience allows
-        ([9.0, 3.0, 2.0, 2.9, 8.0], 2, 5, 5),  # patient enough
-        ([9.0, 4.0, 3.0, 2.0, 1.0], 2, 5, 2),
-        ([9.0, 2.0, 2.0, 2.0, 2.0], 1, 4, 2),  # no worse is no better
-    ],
-)
-def test_early_stopping_keeps_the_best(
-    train: Train,
-    config: TrainConfig,
-    bounds: list[float],
-    patience: int,
-    n_joint: int,
-    best: int,
-) -> None:
-    module = Scripted(bounds)
-    state = train(replace(config, patience=patience), module=module).state
-    assert len(state.history) == 3 + n_joint
-    assert state.best_bound == bounds[best - 1]
-    assert int(module.n_begun) == best + 1  # the best epoch's state, then the one last call
-
-
-# Of three epochs of warm-up, five joint ones and three of fine-tuning.
-@pytest.mark.parametrize(
-    ("bounds", "patience", "epochs", "begun_with", "best"),
-    [
-        ([9.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 2, [*range(11)], 5, 8.0),
-        ([9.0, 5.0, 3.0, 2.0, 4.0], 2, [*range(11)], 2, 5.0),  # the second went on
-        ([9.0, 5.0, 3.0, 2.0], 1, [*range(7), 8, 9], 2, 5.0),  # both phases end early
-    ],
-)
-def test_the_best_of_the_joint_phase_is_fine_tuned(
-    train: Train,
-    config: TrainConfig,
-    tmp_path: Path,
-    bounds: list[float],
-    patience: int,
-    epochs: list[int],
-    begun_with: int,
-    best: float,
-) -> None:
-    """A run that is killed at the border goes the same way."""
-    n_joint = len([epoch for epoch in epochs if 3 <= epoch < 8])
-    plan = replace(config, patience=patience, fine_tune_epochs=3)
-    begun: list[int] = []
-
-    def scripted() -> Scripted:
-        module = Scripted(bounds)
-        start = module.start_epoch
-
-        def noted(rows: Any) -> None:
-            begun.append(int(module.n_begun))
-            start(rows)
-
-        module.start_epoch = noted
-        return module
-
-    module, state = train(plan, module=scripted())
-    assert [record["epoch"] for record in state.history] == epochs
-    assert begun[n_joint] == begun_with
-    assert state.best_bound == best
-    with pytest.raises(KilledError):
-        train(plan, tmp_path, scripted(), watch=kill_after(epochs[3 + n_joint]))
-    resumed = train(plan, tmp_path, scripted(), resume=True)
-    assert without_time(resumed.state.history) == without_time(state.history)
-    assert int(resumed.module.n_begun) == int(module.n_begun)
-
-
-def test_a_resumed_run_remembers_how_long_it_has_waited(
-    train: Train, config: TrainConfig, tmp_path: Path
-) -> None:
-    """The best of these bounds is the second; one epoch without a better one had passed."""
-    impatient, bounds = replace(config, patience=1), [9.0, 3.0, 2.0, 2.9, 8.0]
-    with pytest.raises(KilledError):
-        train(impatient, tmp_path, Scripted(bounds), watch=kill_after(6))
-    module, state = train(impatient, tmp_path, Scripted(bounds), resume=True)
-    assert len(state.history) == 7
-    assert state.best_bound == 3.0
-    assert int(module.n_begun) == 3
-
-
-def test_the_schedule_is_followed(train: Train, config: TrainConfig) -> None:
-    """Adam moves a weight with a constant gradient by the learning rate at every step."""
-    module, _ = train(config, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
-    rates = [config.lr(epoch, step / 4) for epoch in range(N_EPOCHS) for step in range(4)]
-    assert float(module.weight.detach()) == pytest.approx(sum(rates), rel=1e-5)
-
-
-def test_an_epoch_ends_without_denormal_moments(train: Train, config: TrainConfig) -> None:
-    """Adam's mean of gradients, some hundred steps after the last one that was not 0."""
-    module, state = train(config, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
-    moments = state.optimizer.state[module.weight]
-    for _ in range(900):
-        module.weight.grad = torch.zeros_like(module.weight)
-        state.optimizer.step()
-    assert 0 < float(moments["exp_avg"].abs().max()) < torch.finfo(torch.float32).tiny
-    state.end_epoch({"bound": 0.0, "valid_bound": None}, is_candidate=False)
-    assert not state.optimizer.state[module.weight]["exp_avg"].any()
-
-
-@pytest.mark.parametrize(("longest", "expected"), [(0.25, 0.25), (2.0, 1.0)])
-def test_a_gradient_is_no_longer_than_allowed(
-    train: Train, config: TrainConfig, longest: float, expected: float
-) -> None:
-    """The gradient of the one weight is -1 at every step, and Adam's mean of it nearly that."""
-    shorter = replace(config, max_grad_norm=longest)
-    module, state = train(shorter, module=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))
-    n_steps = 4 * N_EPOCHS
-    mean = float(state.optimizer.state[module.weight]["exp_avg"])
-    assert mean == pytest.approx(-expected * (1 - 0.9**n_steps), rel=1e-4)

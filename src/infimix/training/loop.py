@@ -138,9 +138,9 @@ def fit(
         watch(record)
     train_pass = Pass(len(train), lambda: rows.blocks(train))
     try:
-        while _goes_on(state, config):
+        while _goes_on(state, config, train_pass):
             module.train()
-            if config.kl_weight(state.epoch) > 0:
+            if config.phase(state.epoch) == "joint":
                 module.start_epoch(train_pass)
             record = _epoch(state, rows, train, views, config)
             record |= _validate(state, valid, config) | follow()
@@ -152,20 +152,24 @@ def fit(
         state.interrupted = True
     if run_dir is not None:
         write_history(run_dir, state.history)
-    state.restore_best()
-    module.eval()
-    module.start_epoch(train_pass)
+    _finish(state, train_pass)
     return state
 
 
-def _goes_on(state: TrainState, config: TrainConfig) -> bool:
-    """Whether an epoch follows; the best of the joint phase goes on into the fine-tuning."""
+def _finish(state: TrainState, train_pass: Pass) -> None:
+    """Bring the best weights back, with a mixture that is what all rows make of it."""
+    state.restore_best()
+    state.module.eval().start_epoch(train_pass)
+
+
+def _goes_on(state: TrainState, config: TrainConfig, train_pass: Pass) -> bool:
+    """Whether an epoch follows; the best of the joint phase is finished, and then fine-tuned."""
     has_stalled = state.epochs_since_best > config.patience
     if config.fine_tune_epochs == 0 or state.epoch > config.joint_end:
         return state.epoch < config.n_epochs and not has_stalled
     if has_stalled or state.epoch == config.joint_end:
         state.epoch, state.epochs_since_best = config.joint_end, 0
-        state.restore_best()
+        _finish(state, train_pass)
     return True
 
 
@@ -197,7 +201,8 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         clip_gradients(module, config.max_grad_norm)
         state.optimizer.step()
-        module.after_step(terms)
+        if phase != "fine-tuning":  # which is of the networks alone
+            module.after_step(terms)
         bound = terms.weighted(float(kl_weight > 0))  # whole also while its weight still rises
         for name, term in {"bound": bound, **terms.named()}.items():
             sums[name] = sums.get(name, torch.zeros(())) + term.detach().sum().cpu()
