@@ -32,7 +32,7 @@ class DiagonalCovariance(Family):
     def features(self, z: Tensor, var: Tensor | None = None) -> Tensor:
         """(1, z, z^2 + var, 1): (N, L) -> (N, P)."""
         zt = z.mT.contiguous()  # (L, N)
-        return stack_features(zt, [zt.square() if var is None else zt.square() + var.mT])
+        return stack_features(zt, zt.square() if var is None else zt.square() + var.mT)
 
     def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
         """q(mu_k, lambda_k) after the statistics (K, P)."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -121,10 +121,10 @@ class Family(ABC):
         return self.log_normaliser(q) - self.log_normaliser(prior) - n_nats
 
 
-def stack_features(zt: Tensor, squares: Iterable[Tensor]) -> Tensor:
+def stack_features(zt: Tensor, squares: Tensor) -> Tensor:
     """(1, z, squares, 1) of zt (L, N) and squares (..., N): (N, P) with contiguous columns."""
     one = zt.new_ones(1, zt.shape[1])
-    return torch.cat([one, zt, *squares, one]).mT
+    return torch.cat([one, zt, squares, one]).mT
 
 
 def multidigamma(a: Tensor, p: int) -> Tensor:

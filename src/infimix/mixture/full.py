@@ -28,6 +28,7 @@ class FullCovariance(Family):
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
         self._row, self._col = torch.tril_indices(n_features, n_features)
+        self._diagonal = (self._row == self._col).nonzero()[:, 0]
 
     @property
     def n_statistics(self) -> int:
@@ -38,10 +39,12 @@ class FullCovariance(Family):
         """(1, z, lower triangle of zz' + diag var, 1): (N, L) -> (N, P)."""
         zt = z.mT.contiguous()  # (L, N)
         if z.requires_grad or (var is not None and var.requires_grad):
-            squares = [zt[i] * zt[: i + 1] for i in range(self.n_features)]  # rows of the triangle
+            row, col, diagonal = (
+                index.to(z.device) for index in (self._row, self._col, self._diagonal)
+            )
+            squares = zt.index_select(0, row) * zt.index_select(0, col)
             if var is not None:
-                for square, variance in zip(squares, var.mT, strict=True):
-                    square[-1] += variance
+                squares = squares.index_add(0, diagonal, var.mT)
             return stack_features(zt, squares)
         out = zt.new_empty(self.n_statistics, len(z))  # written once, not stacked
         out[0], out[1 : 1 + self.n_features], out[-1] = 1.0, zt, 1.0

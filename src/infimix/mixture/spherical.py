@@ -36,7 +36,7 @@ class SphericalCovariance(Family):
         """(1, z, |z|^2 + sum var, 1): (N, L) -> (N, P)."""
         zt = z.mT.contiguous()  # (L, N)
         square = zt.square().sum(0, keepdim=True)
-        return stack_features(zt, [square if var is None else square + var.mT.sum(0, keepdim=True)])
+        return stack_features(zt, square if var is None else square + var.mT.sum(0, keepdim=True))
 
     def posterior(self, prior: NormalWishart, stats: Tensor) -> NormalWishart:
         """q(mu_k, lambda_k) after the statistics (K, P): a row adds L degrees of freedom."""

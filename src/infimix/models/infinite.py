@@ -163,22 +163,25 @@ class InfiniteMixtureModule(LatentMixtureModule):
             return self._terms(x, self.encode(view), noise)
         both = self.encode(torch.cat([x, view]))
         if self.n_components > 0:
-            mean, close = both.mean, self._together(both)
-        else:
-            mean, near = Balance.apply(both.mean)  # type: ignore[no-untyped-call]
-            close = closeness(*near.tensor_split(2))
+            return self._fine_tuning(x, both, noise)
+        mean, near = Balance.apply(both.mean)  # type: ignore[no-untyped-call]
         qz = Independent(Normal(mean[: len(x)], both.stddev[: len(x)], validate_args=False), 1)
-        return replace(self._terms(x, qz, noise), closeness=close)
+        return replace(self._terms(x, qz, noise), closeness=closeness(*near.tensor_split(2)))
 
-    def _together(self, both: Distribution) -> Tensor:
-        """E[log p(z, c) - log q(z)], (N,): c of the first half of (2 N) codes, z of the other.
+    def _fine_tuning(self, x: Tensor, both: Distribution, noise: Tensor) -> ElboTerms:
+        """Terms for rows x (N, D), and E[log p(z, c) - log q(z)], c of the rows, z of their views.
 
-        The gradient moves the other half only.
+        Codes of rows and views are `both`, (2 N, L). The gradient of the last term moves z only.
         """
         mixture = self.mixture
         rho = mixture.log_joint(mixture.family.features(both.mean, both.variance))  # (2 N, K)
         of_row, of_view = rho.tensor_split(2)
-        return (of_row.detach().softmax(1) * of_view).sum(1) + both.entropy()[len(of_row) :]
+        entropy, entropy_of_view = both.entropy().tensor_split(2)  # (N,) each
+        together = (of_row.detach().softmax(1) * of_view).sum(1) + entropy_of_view
+        z = both.mean[: len(x)] + both.stddev[: len(x)] * noise
+        reconstruction = self.decode(z, x).log_prob(x)  # (N,)
+        kl = self._share_of_kl(mixture, entropy)
+        return ElboTerms(reconstruction, entropy, of_row.logsumexp(1), kl, closeness=together)
 
     def elbo(self, x: Tensor, noise: Tensor) -> ElboTerms:
         """Named terms for rows x (N, D) and noise (..., N, L) or (1, L)."""
@@ -197,8 +200,14 @@ class InfiniteMixtureModule(LatentMixtureModule):
         explained = mixture.explain(features)
         with torch.no_grad():
             statistics = mixture.gather(features, explained)
-            kl_mixture = (mixture.kl / mixture.counts.sum()).to(entropy).expand_as(entropy)
-        return ElboTerms(reconstruction, entropy, explained.log_norm, kl_mixture, None, statistics)
+        kl = self._share_of_kl(mixture, entropy)
+        return ElboTerms(reconstruction, entropy, explained.log_norm, kl, None, statistics)
+
+    @staticmethod
+    def _share_of_kl(mixture: DPMixture, like: Tensor) -> Tensor:
+        """What each row pays of the KL of v, mu and Lambda, (N,)."""
+        with torch.no_grad():
+            return (mixture.kl / mixture.counts.sum()).to(like).expand_as(like)
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """Log p(x, z) - log q(z | x), (S, N) for noise (S, N, L)."""
