@@ -1,6 +1,7 @@
 """Points of the latent space on paper, and the joins of a merge path as a tree."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,10 +50,19 @@ def project(embedding: NDArray) -> Projection:
         return Projection(embedding[:, :2], "Direct view", "All points lie in the same place.")
     if n_points < MIN_TSNE_POINTS:
         return Projection(PCA(n_components=2).fit_transform(embedding), "Principal components", "")
-    perplexity = min(30.0, (n_points - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED)
     note = "Neighbours are faithful, distances between far groups are not."
-    return Projection(tsne.fit_transform(embedding), "t-SNE", note)
+    return Projection(_t_sne(embedding.tobytes(), n_latent), "t-SNE", note)
+
+
+@lru_cache(maxsize=1)
+def _t_sne(points: bytes, n_latent: int) -> NDArray:
+    """Map (M, 2) of points (M, L), float64; kept, for a report and a figure show the same ones."""
+    embedding = np.frombuffer(points).reshape(-1, n_latent)
+    perplexity = min(30.0, (len(embedding) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED)
+    xy = tsne.fit_transform(embedding)
+    xy.setflags(write=False)
+    return xy
 
 
 def drawn_rows(n_rows: int) -> NDArray:
