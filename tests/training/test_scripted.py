@@ -128,7 +128,7 @@ def test_the_best_of_the_joint_phase_is_fine_tuned(
     found = [record["valid_bound"] for record in state.history[3:]]
     assert found == [bounds[k - 1] for k in in_turn[: len(found)]]
     assert state.best_bound == bounds[best - 1]
-    assert int(module.n_begun) == goes_on + (1 if best == goes_on else 2)  # at the ends of phases
+    assert int(module.n_begun) == goes_on + 1  # at the end of the joint phase
     killed(epochs[3 + n_joint], plan, tmp_path, Scripted(bounds))
     resumed = train(plan, tmp_path, Scripted(bounds), resume=True)
     assert bounds_of(resumed.state) == bounds_of(state)

@@ -152,7 +152,11 @@ def fit(
         state.interrupted = True
     if run_dir is not None:
         write_history(run_dir, state.history)
-    _finish(state, train_pass)
+    if state.epoch > config.joint_end:  # fine-tuned under a mixture that was finished before
+        state.restore_best()
+        module.eval()
+    else:
+        _finish(state, train_pass)
     return state
 
 
@@ -160,6 +164,7 @@ def _finish(state: TrainState, train_pass: Pass) -> None:
     """Bring the best weights back, with a mixture that is what all rows make of it."""
     state.restore_best()
     state.module.eval().start_epoch(train_pass)
+    state.take_for_best()
 
 
 def _goes_on(state: TrainState, config: TrainConfig, train_pass: Pass) -> bool:

@@ -59,7 +59,11 @@ class TrainState:
         self.epochs_since_best += 1
         if bound > self.best_bound:
             self.best_bound, self.epochs_since_best = bound, 0
-            self.best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+            self.take_for_best()
+
+    def take_for_best(self) -> None:
+        """Keep the present weights as the best."""
+        self.best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
 
     def restore_best(self) -> None:
         """Put the best weights back, if an epoch was a candidate."""
