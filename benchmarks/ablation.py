@@ -4,10 +4,9 @@
     python benchmarks/ablation.py --table
 
 Every row is `InfiniteMixtureVAE` with other parameters than the defaults, or without its last
-phase. Labels are looked at when
-a fit has ended. MNIST is fitted to its 60000 training rows and scored once on its 10000 test rows,
-digits on the rows of the fit. A finished run is a line of `results/ablation.jsonl` and is not run
-again.
+phase. Labels are looked at when a fit has ended. MNIST is fitted to its 60000 training rows and
+scored once on its 10000 test rows, digits on the rows of the fit. A finished run is a line of
+`results/ablation.jsonl` and is not run again.
 """
 
 from __future__ import annotations

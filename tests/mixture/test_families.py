@@ -43,6 +43,14 @@ def test_features_have_the_promised_number(family: Family, rows: Tensor) -> None
     assert family.n_statistics == {"full": 1 + 3 + 6 + 1, "diag": 1 + 3 + 3 + 1}[family.name]
 
 
+def test_features_are_the_same_with_gradients_and_without(family: Family, rows: Tensor) -> None:
+    """And their gradients are those of finite differences."""
+    z, var = rows[:3].clone().requires_grad_(), rows[3:6].exp().requires_grad_()
+    assert torch.equal(family.features(z, var), family.features(z.detach(), var.detach()))
+    assert torch.equal(family.features(z), family.features(z.detach()))
+    assert torch.autograd.gradcheck(family.features, (z, var))
+
+
 @pytest.mark.parametrize("n", [0, 1, 9])
 def test_log_evidence_is_a_chain_of_student_t_predictives(
     family: Family, prior: NormalWishart, rows: Tensor, textbook, n: int

@@ -159,7 +159,8 @@ def test_a_finished_run_is_not_trained_again(
     train: Train, config: TrainConfig, tmp_path: Path, patience: int
 ) -> None:
     """Whether it came to its last epoch or stopped early."""
-    config, bounds = replace(config, patience=patience), [9.0, 3.0, 2.0, 2.9, 8.0]
+    config = replace(config, patience=patience, checkpoint_seconds=3600.0)
+    bounds = [9.0, 3.0, 2.0, 2.9, 8.0]
     train(config, tmp_path, Scripted(bounds))
     files = list((tmp_path / "checkpoints").iterdir())
     written = {path: path.stat().st_mtime_ns for path in files}
