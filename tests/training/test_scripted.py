@@ -194,3 +194,19 @@ def test_a_gradient_is_no_longer_than_allowed(
     n_steps = 4 * N_EPOCHS
     mean = float(state.optimizer.state[module.weight]["exp_avg"])
     assert mean == pytest.approx(-expected * (1 - 0.9**n_steps), rel=1e-4)
+
+
+def test_few_rows_that_validate_are_decoded_at_once(
+    train: Train, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some models decode a row by every component; all ten rows are looked at all the same."""
+    monkeypatch.setattr("infimix.training.loop.CODE_ROWS", 4)
+    n_rows: list[int] = []
+
+    class Counted(Scripted):
+        def elbo(self, x: Tensor, noise: Tensor, seen: Tensor | None = None) -> ElboTerms:
+            n_rows.extend([] if self.training else [len(x)])
+            return super().elbo(x, noise, seen)
+
+    train(config, module=Counted([5.0, 4.0, 3.0, 2.0, 1.0]))
+    assert n_rows == [4, 4, 2] * N_EPOCHS

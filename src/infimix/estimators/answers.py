@@ -14,10 +14,9 @@ from torch import Tensor
 from infimix.estimators.base import MixtureEstimator, like_input
 from infimix.estimators.build import device_for
 from infimix.models import LatentMixtureModule, Pass
-from infimix.training import Rows, rows_on
+from infimix.training import CODE_ROWS, Rows, rows_on
 
 SCORE_DRAWS = 8  # of the noise, for each row
-CODE_ROWS = 256  # drawn for at once: chains of mixtures have noise for every path
 
 
 class ModuleAnswers(MixtureEstimator):

@@ -4,12 +4,13 @@ from infimix.training.checkpoint import load_tensors, save_tensors, write_atomic
 from infimix.training.images import Affine
 from infimix.training.loop import TrainConfig, fit
 from infimix.training.progress import Progress
-from infimix.training.rows import HeldRows, Rows, rows_on
+from infimix.training.rows import CODE_ROWS, HeldRows, Rows, rows_on
 from infimix.training.state import TrainState, write_history
 from infimix.training.tensorboard import TensorBoard
 from infimix.training.views import Views, nearest
 
 __all__ = [
+    "CODE_ROWS",
     "Affine",
     "HeldRows",
     "Progress",

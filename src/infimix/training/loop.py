@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from infimix.errors import DivergedError
 from infimix.models import ElboTerms, LatentMixtureModule, Pass
-from infimix.training.rows import Rows
+from infimix.training.rows import CODE_ROWS, Rows
 from infimix.training.state import TrainState, write_history
 from infimix.training.views import Views
 
@@ -237,7 +237,7 @@ def _validate(state: TrainState, valid: Pass, config: TrainConfig) -> dict[str, 
     if valid.n_rows:
         noise = torch.Generator(state.noise.device).manual_seed(0)
         total = 0.0
-        for x in valid.blocks():
+        for x in (part for block in valid.blocks() for part in torch.split(block, CODE_ROWS)):
             terms = module.objective(x, noise)
             total += float(terms.weighted(float(module.n_components > 0)).sum())
             if not math.isfinite(total):

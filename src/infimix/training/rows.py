@@ -15,6 +15,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor
 
 BLOCK_ROWS, BLOCK_VALUES = 4096, 2**22  # a block has at most so many of either
+CODE_ROWS = 256  # drawn for and decoded at once: some models decode a row by every component
 HELD_BYTES = 2**31  # float32 rows up to 2 GiB are held on the device
 HELD_SPARSE_BYTES = 2**29  # less for CSR rows, which may be many times smaller than dense ones
 
