@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,12 +148,25 @@ def test_a_run_is_not_written_over(
     words = ["fit", str(table), "--label", "kind", "--model", "dpgmm", "--out", str(run), "--quiet"]
     before = (run / "metrics.json").stat().st_mtime_ns
     assert main(words) == 2
-    assert "--resume" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     assert (run / "metrics.json").stat().st_mtime_ns == before
     assert main([*words, "--force"]) == 0
     assert (run / "metrics.json").stat().st_mtime_ns > before
     assert not (run / "checkpoints" / "old").exists()
     assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_is_there_until_another_has_begun(
+    table: Path, table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(table_run, run)
+    before = {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    words = ["fit", str(table), "--label", "kind", "--out", str(run), "--force", "--latent", "0"]
+    assert main(words) == 2
+    assert "n_latent" in capsys.readouterr().err
+    after = {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    assert after == before
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npy"])
@@ -260,6 +274,11 @@ WRONG = {
         "fit {table} --label kind --out {new} --model dpgmm --network conv",
         "--network",
     ),
+    "a run that cannot go on": (
+        "fit {table} --label kind --model dpgmm --out {table_run}",
+        "holds a run already; replace it with --force",
+    ),
+    "no folder": ("fit {images} --out {table}/run", "is no folder that you may write to"),
     "resume and force": ("fit {table} --out {new} --resume --force", "give one of them"),
     "a run that is there": ("fit {table} --label kind --out {table_run}", "--force"),
     "not a run": ("predict {new} {table} --out {new}.csv", "{new}"),

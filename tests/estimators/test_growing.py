@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from infimix import InfiniteMixtureVAE
 from infimix.errors import DivergedError
 from infimix.estimators import infinite
+from infimix.training import loop
 
 MakeQuick = Callable[..., InfiniteMixtureVAE]
 EPOCHS = {"warm_up_epochs": 40, "max_epochs": 10}
@@ -59,6 +61,30 @@ def test_rows_are_kept_evenly_and_no_more_than_fit(
     X = np.concatenate([rows([0], n=300)[0], rows([1], n=300)[0]])
     assert np.isclose(kept[:, None], X, atol=1e-4).all(2).any(1).all()
     assert model.lower_bound_ == pytest.approx(model.score(kept))
+
+
+def test_an_interrupted_batch_is_left_out(
+    make_quick: MakeQuick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = rows([0, 1])[0], rows([2], seed=1)[0]
+    model, other = (make_quick(**EPOCHS).partial_fit(old) for _ in range(2))
+    history, epoch, n_epochs = model.history_, loop._epoch, []
+
+    def interrupted(*args: Any) -> Any:
+        n_epochs.append(1)
+        if len(n_epochs) == 3:
+            raise KeyboardInterrupt
+        return epoch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(new)
+    assert model.history_ == history
+    assert model.n_iter_ == len(history)
+    np.testing.assert_array_equal(model.means_, other.means_)
+    np.testing.assert_array_equal(model.predict(new), other.predict(new))
+    np.testing.assert_array_equal(model.partial_fit(new).labels_, other.partial_fit(new).labels_)
 
 
 def test_a_model_that_was_loaded_is_told_its_past(make_quick: MakeQuick, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The verbs that fit: ``demo`` and ``fit``."""
 
+import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -97,7 +99,7 @@ def fit(
     from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND
     from infimix.evaluation import summarise
     from infimix.report import write_report
-    from infimix.report.run_directory import remove_run
+    from infimix.report.run_directory import replacing_run
 
     console = make_console(quiet=quiet)
     asked = {
@@ -114,7 +116,7 @@ def fit(
     }
     estimator = _estimator(model, asked)
     options = _fit_options(estimator, model, out if tensorboard else None)
-    _check_run_is_free(out, resume=resume, force=force)
+    _check_run_is_free(out, resume=resume, force=force, resumes="resume" in estimator.get_params())
     dataset, test = _load_with_test(data, label)
     given = {
         "random_state": seed,
@@ -129,14 +131,11 @@ def fit(
         found = detect_kind(summarise_columns(dataset.X), kind)
         likelihood = LIKELIHOOD_OF_KIND[found.name].replace("_", " ")
         console.print(f"{found.sentence}, likelihood {likelihood}", soft_wrap=True)
-    if force:
-        remove_run(out)
-
     start = time.perf_counter()
-    estimator.fit(dataset.X, **options)
-    seconds = time.perf_counter() - start
-
-    estimator.save(out)
+    with replacing_run(out) if force else nullcontext():
+        estimator.fit(dataset.X, **options)
+        seconds = time.perf_counter() - start
+        estimator.save(out)
     metrics = summarise(estimator, dataset, out, test=test, seconds=seconds)
     report = write_report(out)
     print_fit(console, metrics)
@@ -177,9 +176,16 @@ def _fit_options(estimator: Any, model: str, log_in: Path | None) -> dict[str, A
     return {"tensorboard_dir": log_in / "tensorboard"}
 
 
-def _check_run_is_free(out: Path, *, resume: bool, force: bool) -> None:
+def _check_run_is_free(out: Path, *, resume: bool, force: bool, resumes: bool) -> None:
     """Refuse to write over a run that nobody said to continue or to replace."""
     from infimix.report.run_directory import RUN_FILES
+
+    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(
+            f"--out {out} cannot be written: {nearest} is no folder that you may write to; name "
+            "another."
+        )
 
     is_there = any((out / name).exists() for name in RUN_FILES)
     if resume and force:
@@ -191,8 +197,8 @@ def _check_run_is_free(out: Path, *, resume: bool, force: bool) -> None:
         )
     if not resume and not force and is_there:
         raise FileExistsError(
-            f"{out} holds a run already; continue it with --resume, replace it with --force, or "
-            "name another folder with --out."
+            f"{out} holds a run already; {'continue it with --resume, ' if resumes else ''}"
+            "replace it with --force, or name another folder with --out."
         )
 
 

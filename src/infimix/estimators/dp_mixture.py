@@ -211,8 +211,8 @@ class DPGaussianMixture(PartsEstimator):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Take in a batch of rows; what is kept of all earlier ones does not grow.
 
-        The first call, on a new estimator or after `fit`, begins a mixture and fixes the scaling of
-        the columns; later ones follow it (`infimix.mixture.stream`). Batches should be drawn from
+        The first call, on a new estimator, begins a mixture and fixes the scaling of the columns;
+        later ones follow it (`infimix.mixture.stream`). Batches should be drawn from
         all of the data, not one cluster after the other, and may differ in size. Components keep
         their numbers from one call to the next, as far as they stay; new ones come last.
 
@@ -232,7 +232,14 @@ class DPGaussianMixture(PartsEstimator):
         ------
         ValueError
             If X or a parameter breaks a rule; the batch is then left out and nothing else is lost.
+            If the model was made by `fit`, or loaded: it holds no rows to go on from.
         """
+        if hasattr(self, "weights_") and not hasattr(self, "_stream"):
+            raise ValueError(
+                "partial_fit goes on from earlier calls of partial_fit, and this model was fitted "
+                "whole, or loaded, and holds no rows of its past: begin with a new estimator "
+                "(sklearn.base.clone makes one), and pass it all batches."
+            )
         if hasattr(self, "_stream"):
             self._validate_params()
             X = self._check(X, reset=False)

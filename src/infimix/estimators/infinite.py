@@ -283,7 +283,7 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
 
     def _go_on(self, rows: Rows, past: Rows) -> None:
         """Train on rows from the present networks; components are numbered as in the past."""
-        old, history, seed = self.module_, self.history_, self._seed()
+        old, history, seed, everything = self.module_, self.history_, self._seed(), {**vars(self)}
         before = _labels(old, past)
         self._n_first = self._n_start(rows.n_rows)
         self._build(self._offset, self._scale, seed)
@@ -292,8 +292,11 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         train, valid = split_rows(rows.n_rows, self.validation_fraction, seed)
         try:
             self._train(rows, train, Pass(len(valid), lambda: rows.blocks(valid)), seed)
+            if self.interrupted_:  # half of the way is worse than none
+                raise KeyboardInterrupt
         except BaseException:  # whatever it was, the model is as it was
-            self.module_ = old
+            vars(self).clear()
+            vars(self).update(everything)
             raise
         state, mixture = self.module_.state, self.module_.mixture
         weights = torch.ones(past.n_rows)

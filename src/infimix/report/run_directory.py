@@ -9,6 +9,8 @@ import os
 import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,13 +114,39 @@ def read_run_directory(path: str | os.PathLike[str]) -> RunDirectory:
     return RunDirectory(path, config, metrics, history, summary)
 
 
-def remove_run(path: Path) -> None:
-    """Remove the files of a run, and nothing else that lies in its folder."""
-    for name in RUN_FILES:
-        if (path / name).is_dir():
-            shutil.rmtree(path / name)
+@contextmanager
+def replacing_run(path: Path) -> Iterator[None]:
+    """Set the files of a run aside for those of another; they come back if it never begins.
+
+    What else lies in the folder stays. A run has begun when it has a checkpoint or was saved.
+    """
+    aside = path / ".replaced"
+    _remove_run(aside)
+    _move_run(path, aside)
+    try:
+        yield
+    finally:
+        has_begun = (path / "config.json").exists() or any(path.glob("checkpoints/*.safetensors"))
+        if not has_begun:
+            _remove_run(path)
+            _move_run(aside, path)
+        _remove_run(aside)
+        aside.rmdir()
+
+
+def _move_run(path: Path, to: Path) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    for file in (path / name for name in RUN_FILES):
+        if file.exists():
+            file.rename(to / file.name)
+
+
+def _remove_run(path: Path) -> None:
+    for file in (path / name for name in RUN_FILES):
+        if file.is_dir():
+            shutil.rmtree(file)
         else:
-            (path / name).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
 def _damaged(file: Path, why: object) -> ValueError:
