@@ -96,5 +96,14 @@ def test_first_value_that_is_not_finite_is_named(make, value, word):
         check_finite(make(X), feature_names=["a", "b", "c"], name="rows")
 
 
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+def test_values_that_cannot_be_squared_are_named(make):
+    X = np.full((4, 3), 1e150)
+    check_finite(make(X))
+    X[2, 1] = -1e151
+    with pytest.raises(ValueError, match=r"X has -1e\+151 in row 2, column 1, .* 1e\+150"):
+        check_finite(make(X))
+
+
 def test_integers_are_finite():
     check_finite(np.array([[1, 2]]))

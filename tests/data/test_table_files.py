@@ -42,6 +42,19 @@ def test_no_header(table, separator):
     assert (rows.y.tolist(), rows.label_names) == ([0, 1, 0], ("1", "3"))
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("index", [False, True])
+def test_numbers_of_the_columns_are_a_header(table, first, index):
+    frame = pd.DataFrame(np.eye(4)[:, :3]).rename(columns=lambda i: i + first)
+    rows = table(frame.to_csv(index=index))
+    np.testing.assert_array_equal(rows.X, frame)
+    assert rows.feature_names == tuple(str(i + first) for i in range(3))
+
+
+def test_two_numbers_are_no_header(table):
+    np.testing.assert_array_equal(table("0,1\n2,3\n").X, [[0, 1], [2, 3]])
+
+
 def test_column_of_row_names_is_left_out(table):
     frame = pd.DataFrame({"a": [1.5, 2], "b": [3, 4]}, index=["x", "y"])
     assert table(frame.to_csv()).feature_names == ("a", "b")
@@ -85,7 +98,7 @@ def test_other_columns_are_named(table, names, message):
     [
         ("age, kind\n1,x\n", ["age", "kind"]),
         (";age;kind\nr;1;x\n", ["age", "kind"]),
-        ("1,2,3\n", ["0", "1", "2"]),
+        ("1,2,4\n", ["0", "1", "2"]),
         ("\n", []),
     ],
 )

@@ -104,7 +104,9 @@ def test_validation_rows_of_other_columns(bits: np.ndarray) -> None:
         quick("gaussian").fit(bits, X_valid=bits[:, 1:])
     with pytest.raises(ValueError, match="NaN"):
         quick("gaussian").fit(bits, X_valid=np.full((3, 7), np.nan))
-    with pytest.raises(ValueError, match=r"X_valid is not of the kind of X: .* cannot be binary"):
+    with pytest.raises(
+        ValueError, match=r"X_valid is not of the kind of the rows .* cannot be binary"
+    ):
         quick("gaussian").fit(bits, X_valid=np.full((3, 7), 0.5))
 
 

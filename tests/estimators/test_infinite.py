@@ -14,6 +14,7 @@ from infimix.errors import DivergedError
 from infimix.estimators import build
 from infimix.mixture import FiniteDirichlet
 from infimix.training import TrainConfig
+from infimix.training.state import TrainState
 
 MakeQuick = Callable[..., InfiniteMixtureVAE]
 
@@ -84,6 +85,45 @@ def test_scores_of_densities_are_in_units_of_the_data(
         rtol=1e-2,
         atol=10,
     )
+
+
+def test_history_is_in_units_of_the_data(
+    make_quick: MakeQuick, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    small, large = (make_quick().fit(scale * blobs[0]).history_ for scale in (1, 1000))
+    for name in ("bound", "reconstruction", "valid_bound"):
+        lower = [record[name] - 6 * np.log(1000) for record in small]
+        np.testing.assert_allclose([record[name] for record in large], lower, atol=0.1)
+
+
+@pytest.mark.parametrize("answer", ["predict", "transform", "score_samples"])
+def test_rows_of_another_kind_or_scale_are_refused(
+    make_quick: MakeQuick, images: np.ndarray, answer: str
+) -> None:
+    bits, levels = images > 0.5, np.round(8 * images)
+    for fitted, given, message in (
+        (bits, images, "is not of the kind of the rows of the fit: .* cannot be binary"),
+        (levels, images, "cannot be levels"),
+        (levels, levels + 1, r"X holds values in \[1, 9\], .* levels in \[0, 8\]"),
+        (images, 255 * images, r"X holds values in .* unit in \[0, 1\]: bring them to the same"),
+    ):
+        model = make_quick(warm_up_epochs=1, max_epochs=1).fit(fitted)
+        getattr(model, answer)(fitted[:5])
+        with pytest.raises(ValueError, match=message):
+            getattr(model, answer)(given)
+
+
+def test_ctrl_c_is_said(
+    make_quick: MakeQuick, images: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def press(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainState, "save", press)
+    with pytest.warns(UserWarning, match=r"Interrupted after 1 epochs: .* resume=True continues"):
+        model = make_quick(run_dir=tmp_path).fit(images)
+    assert model.interrupted_
+    assert len(model.predict(images)) == 90
 
 
 def test_a_row_has_one_score_in_any_company(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infimix.errors import DivergedError
 from infimix.models import ElboTerms, InfiniteMixtureModule, Pass
@@ -74,6 +74,26 @@ def test_a_step_on_all_rows_replaces_the_statistics(
     module.after_step(terms)
     torch.testing.assert_close(module.mixture.sums, terms.statistics.sums, rtol=0, atol=0)
     assert float(module.mixture.counts[-1]) == pytest.approx(0, abs=1e-6)
+
+
+def test_components_may_be_far_and_narrow(make_module: MakeModule) -> None:
+    """Codes two thousand widths from 0: in single precision their squares cancel to nothing."""
+
+    class Far(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return 2000 * x[:, :2], torch.zeros_like(x[:, :2]) - 2
+
+    corners = torch.tensor([[-1.0, 1, 0, 0, 0], [1, -1, 0, 0, 0], [1, 1, 0, 0, 0]])
+    x = corners.repeat(20, 1)
+    module = make_module("normal", D, 2, networks=(Far(), nn.Linear(2, D)))
+    module.start_epoch(Pass(N, lambda: iter([x])))
+    assert module.n_components == 3
+    for rows in x.split(15) * 10:
+        module.after_step(module.elbo(rows, noise(15)))
+    terms, qz = module.elbo(x, noise(N)), module.encode(x)
+    features = module.state.family.features(qz.mean.double(), qz.variance.double())
+    exact = module.mixture.explain(features).log_norm
+    torch.testing.assert_close(terms.log_prior.double(), exact, rtol=0, atol=0.01)
 
 
 def test_steps_raise_the_bound_of_a_frozen_encoder(

@@ -142,8 +142,7 @@ def fit(
     console.print(f"Report: {report}", soft_wrap=True)
     if getattr(estimator, "interrupted_", False):
         console.print(
-            f"Interrupted: {out} holds the model as far as it got. "
-            "The same command with --resume continues it.",
+            f"{out} holds the model as far as it got; the same command with --resume continues it.",
             soft_wrap=True,
         )
         return INTERRUPTED

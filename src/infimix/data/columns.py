@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+LARGEST = 1e150
+"""In absolute value; the square of what is larger may be infinite."""
+
 _BLOCK_VALUES = 1 << 20  # float64 values looked at in one go, 8 MiB
 
 
@@ -80,7 +83,7 @@ def summarise_columns(X: Any) -> ColumnSummary:
 
 
 def check_finite(X: Any, feature_names: Sequence[str] | None = None, name: str = "X") -> None:
-    """Raise ValueError naming the first row and column of NaN or infinity.
+    """Raise ValueError naming row and column of the first NaN, infinity or value beyond `LARGEST`.
 
     Parameters
     ----------
@@ -98,9 +101,10 @@ def check_finite(X: Any, feature_names: Sequence[str] | None = None, name: str =
     """
     if X.dtype.kind != "f":
         return
+    largest = min(LARGEST, float(np.finfo(X.dtype).max))
     if sparse.issparse(X):
         rows = X.tocsr()
-        bad = np.flatnonzero(~np.isfinite(rows.data))
+        bad = np.flatnonzero(~(np.abs(rows.data) <= largest))
         if bad.size:
             entry = bad[0]
             row = int(np.searchsorted(rows.indptr, entry, side="right")) - 1
@@ -109,7 +113,7 @@ def check_finite(X: Any, feature_names: Sequence[str] | None = None, name: str =
             )
         return
     for start, block in _blocks(X):
-        is_finite = np.isfinite(block)
+        is_finite = np.abs(block) <= largest
         if not is_finite.all():
             row, column = np.argwhere(~is_finite)[0]
             value = block[row, column]
@@ -122,10 +126,10 @@ def _not_finite(
     """Sentence for a value that is NaN or infinite."""
     what = "NaN" if np.isnan(value) else f"{value}"
     called = "" if feature_names is None else f" ('{feature_names[column]}')"
-    return (
-        f"{name} has {what} in row {row}, column {column}{called}, counting from 0, and every "
-        "value must be finite; fill it in, or remove the row or the column."
-    )
+    rule = "every value must be finite; fill it in, or remove the row or the column."
+    if np.isfinite(value):
+        rule = f"no value may be larger than {LARGEST:g}, where squares end: rescale the column."
+    return f"{name} has {what} in row {row}, column {column}{called}, counting from 0, and {rule}"
 
 
 def _blocks(X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -26,10 +26,10 @@ def read_csv(path: Path, label: str | None) -> Rows:
     """Read a CSV file (also ``.csv.gz``); `label` names a column.
 
     The separator is the one of comma, semicolon and tab that the first line has most of. The first
-    line is a header if a cell of it is not a number; without a header a column is named by its
-    position, ``"0"``, ``"1"`` and so on. A first column without a name holds row names and is left
-    out. Values are float32, or float64 where float32 would move one by more than
-    `FLOAT32_SHIFT` standard deviations of its column.
+    line is a header if a cell of it is not a number, or if they count three columns or more from 0
+    or 1; without a header a column is named by its position, ``"0"``, ``"1"`` and so on. A first
+    column without a name holds row names and is left out. Values are float32, or float64 where
+    float32 would move one by more than `FLOAT32_SHIFT` standard deviations of its column.
     """
     import pandas as pd
 
@@ -39,7 +39,7 @@ def read_csv(path: Path, label: str | None) -> Rows:
             f"Line 1 of {path} has {len(first)} cells and line 2 has {len(second)}; "
             "every line must have the same number of cells."
         )
-    has_header = not all(_is_number(cell) for cell in first)
+    has_header = _is_header(first)
     with _readable(path):
         frame = pd.read_csv(
             path,
@@ -75,7 +75,7 @@ def names_of_csv(path: Path) -> list[str]:
         cells = _first_lines(path)[0]
     except ValueError:
         return []
-    has_header = not all(_is_number(cell) for cell in cells)
+    has_header = _is_header(cells)
     return [cell.lstrip() if has_header else str(i) for i, cell in enumerate(cells)]
 
 
@@ -120,6 +120,15 @@ def _first_lines(path: Path) -> tuple[list[str], list[str] | None, str]:
     if not first:
         raise ValueError(f"The first line of {path} is empty; it must be a header or numbers.")
     return first, second or None, delimiter
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether cells of the first line are names, or the numbers of at least three columns."""
+    if not all(_is_number(cell) for cell in cells):
+        return True
+    numbers = cells if cells[0].strip() else cells[1:]  # the column of row names has no name
+    counted = [[str(i) for i in range(first, first + len(numbers))] for first in (0, 1)]
+    return len(numbers) > 2 and [cell.strip() for cell in numbers] in counted
 
 
 def _is_number(cell: str) -> bool:

@@ -11,8 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from infimix.data import Kind
 from infimix.estimators.base import MixtureEstimator, like_input
-from infimix.estimators.build import device_for
+from infimix.estimators.build import device_for, summarise_alike
 from infimix.models import LatentMixtureModule, Pass
 from infimix.training import CODE_ROWS, Rows, rows_on
 
@@ -25,6 +26,7 @@ class ModuleAnswers(MixtureEstimator):
     n_latent: Any
     device: str
     random_state: Any
+    kind_: str
     likelihood_: str
     module_: LatentMixtureModule
     _offset: Any
@@ -178,7 +180,7 @@ class ModuleAnswers(MixtureEstimator):
     def model_rows(self, X: Any) -> Rows:
         """Rows of X (N, D), checked, as `module_` takes them: scaled, float32, on its device."""
         check_is_fitted(self)
-        return self._rows(self._check(X, reset=False))
+        return self._rows(self._check_alike(X))
 
     @property
     def log_jacobian_(self) -> float:
@@ -201,10 +203,16 @@ class ModuleAnswers(MixtureEstimator):
     def _rows(self, X: Any) -> Rows:
         return rows_on(X, self._offset, self._scale, device_for(self.device))
 
+    def _check_alike(self, X: Any) -> Any:
+        """Rows as `_check` gives them, of the kind and on the scale of those of the fit."""
+        X = self._check(X, reset=False)
+        summarise_alike(X, Kind(self.kind_, self._offset, self._scale, self.kind_sentence_))
+        return X
+
     def _map(self, X: Any, function: Any) -> np.ndarray:
         """Apply a function of the module and blocks (B, D) to all rows, in the precision of X."""
         module = self._module()
-        X = self._check(X, reset=False)
+        X = self._check_alike(X)
         dtype = torch.float64 if X.dtype == np.float64 else torch.float32
         module = module if dtype == torch.float32 else copy.deepcopy(module).double()
         rows = Pass(X.shape[0], self._rows(X).blocks)

@@ -36,15 +36,23 @@ def block_rows(n_statistics: int, device: torch.device) -> int:
 
 @final
 class ScaledBlocks:
-    """Re-iterable blocks of rows, for `n_statistics` numbers a row."""
+    """Re-iterable blocks of some columns (r,) of rows, for `n_statistics` numbers a row."""
 
-    def __init__(self, rows: Rows, n_statistics: int, weight: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        columns: np.ndarray,
+        n_statistics: int,
+        weight: np.ndarray | None = None,
+    ) -> None:
         self.rows = rows
+        is_all = len(columns) == rows.n_features
+        self.columns = slice(None) if is_all else torch.from_numpy(columns).to(rows.device)
         self.weight = None if weight is None else torch.from_numpy(weight)
         self.size = block_rows(n_statistics, rows.device)
 
     def __iter__(self) -> Iterator[Block]:
         """Begin again at the first row."""
         for index in torch.split(torch.arange(self.rows.n_rows), self.size):
-            x = self.rows.take(index)
+            x = self.rows.take(index)[:, self.columns]
             yield Block(x, None, None if self.weight is None else self.weight[index].to(x.device))

@@ -44,6 +44,9 @@ def kind_for(likelihood: str) -> str:
     return KIND_OF_LIKELIHOOD[likelihood]
 
 
+# How far values of further rows may lie beyond the range of those of the fit, in ranges.
+ROOM = {"levels": 0.0, "unit": 0.5}
+
 # Parameters that may differ between a run and the one it resumes.
 NOT_OF_A_RUN = {"verbose", "run_dir", "resume", "device"}
 
@@ -93,13 +96,22 @@ def _row_facts(summary: ColumnSummary) -> dict[str, Any]:
     return {**shape, "checksum of the columns": f"{checksum:08x}"}
 
 
-def summarise_valid(X_valid: Any, kind: Kind) -> ColumnSummary:
-    """Summary of rows that validate; they must be of the kind that the rows of X are."""
-    summary = summarise_columns(X_valid)
+def summarise_alike(X: Any, kind: Kind, name: str = "X") -> ColumnSummary:
+    """Summary of further rows, which must be of the kind and on the scale of those of the fit."""
+    summary = summarise_columns(X)
     try:
         detect_kind(summary, kind.name)
     except ValueError as error:
-        raise ValueError(f"X_valid is not of the kind of X: {error}") from error
+        raise ValueError(f"{name} is not of the kind of the rows of the fit: {error}") from error
+    if kind.name in ROOM:
+        ends = kind.offset[0], kind.offset[0] + kind.scale[0]
+        room = ROOM[kind.name] * kind.scale[0]
+        low, high = summary.minimum.min(), summary.maximum.max()
+        if low < ends[0] - room or high > ends[1] + room:
+            raise ValueError(
+                f"{name} holds values in [{low:g}, {high:g}], and the rows of the fit were taken "
+                f"for {kind.name} in [{ends[0]:g}, {ends[1]:g}]: bring them to the same scale."
+            )
     return summary
 
 

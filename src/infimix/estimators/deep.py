@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +26,7 @@ from infimix.estimators.build import (
     run_facts,
     set_units,
     split_rows,
-    summarise_valid,
+    summarise_alike,
 )
 from infimix.models import LatentMixtureModule, Pass
 from infimix.training import Progress, Rows, TensorBoard, TrainConfig, Views, fit
@@ -141,7 +143,7 @@ class DeepEstimator(ModuleAnswers):
         self._build(kind.offset, kind.scale, seed)
         set_units(self.module_.likelihood, summary, kind)
         rows = self._rows(X)
-        valid_summary = None if X_valid is None else summarise_valid(X_valid, kind)
+        valid_summary = None if X_valid is None else summarise_alike(X_valid, kind, "X_valid")
         share = self.validation_fraction if X_valid is None else 0.0
         train, valid = split_rows(rows.n_rows, share, seed)
         valid_rows = rows if X_valid is None else self._rows(X_valid)
@@ -156,6 +158,12 @@ class DeepEstimator(ModuleAnswers):
                 run=run_facts(self, summary, valid_summary),
                 follow=lambda: self._followed(follow),
                 watch=board.show,
+            )
+        if self.interrupted_:
+            warnings.warn(
+                f"Interrupted after {len(self.history_)} epochs: the model is as far as it got"
+                f"{', and resume=True continues it' if self.run_dir else ''}.",
+                stacklevel=2,
             )
         self.labels_ = self.predict(given)
         self.lower_bound_ = self.score(given)
@@ -173,7 +181,7 @@ class DeepEstimator(ModuleAnswers):
         **options: Any,
     ) -> None:
         """Train the module on rows, with options of `infimix.training.fit`."""
-        config = self._plan(len(train), seed)
+        config = replace(self._plan(len(train), seed), log_volume=self.log_jacobian_)
         with Progress(shown=self.verbose > 0, n_steps=config.n_epochs) as progress:
 
             def show(record: dict[str, Any]) -> None:

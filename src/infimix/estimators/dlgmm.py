@@ -66,6 +66,7 @@ class DLGMM(MixtureChainEstimator):
     n_iter_ : int
         Epochs.
     interrupted_ : bool
+        Whether Ctrl-C ended the fit; the model is then as far as it got.
     kind_sentence_ : str
         What the columns were taken for.
 
@@ -187,6 +188,7 @@ class DLDPMM(MixtureChainEstimator):
     n_iter_ : int
         Epochs.
     interrupted_ : bool
+        Whether Ctrl-C ended the fit; the model is then as far as it got.
     kind_sentence_ : str
         What the columns were taken for.
 

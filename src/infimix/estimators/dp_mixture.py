@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
@@ -17,7 +18,9 @@ from sklearn.utils.validation import _check_sample_weight
 from infimix.data import detect_kind
 from infimix.estimators.blocks import FAMILIES
 from infimix.estimators.parts import PartsEstimator
+from infimix.estimators.subspace import find_subspace, whole
 from infimix.mixture import (
+    BLOCK_ROWS,
     VALLEY,
     Block,
     Blocks,
@@ -31,16 +34,17 @@ from infimix.mixture import (
     groups_of,
     join_path,
     kept_numbers,
-    moments,
     most_probable,
+    plain_moments,
     responsibilities,
     sample_rows,
     search,
     valley_falls,
 )
-from infimix.training import Progress
+from infimix.training import Progress, rows_on
 
 MANY = 2**31  # rows of a stream, at most
+MOST_BYTES = 2**34  # of the statistics of a block of rows
 
 
 @final
@@ -50,7 +54,8 @@ class DPGaussianMixture(PartsEstimator):
     A component is a cluster. It is one Gaussian part, or several that no valley of the density
     parts, as bent and skewed clusters need. Parts have heavy tails as far as the data have them.
     Columns are brought to mean 0 and variance 1 first; means, covariances, samples and
-    log-likelihoods are those of the data as they came.
+    log-likelihoods are those of the data as they came. Columns that never vary change nothing, nor,
+    with full covariances, do those that follow from others: log-likelihoods are without them.
 
     Parameters
     ----------
@@ -244,6 +249,7 @@ class DPGaussianMixture(PartsEstimator):
             self._validate_params()
             X = self._check(X, reset=False)
             weight = self._weight(X, sample_weight)
+            self._warn_if_astray(X)
             past, before = self._stream.reservoir.sample(), (self._mixture, self._groups)
         else:
             X, weight = self._begin(X, sample_weight)
@@ -273,24 +279,54 @@ class DPGaussianMixture(PartsEstimator):
         self._n_start(X.shape[0])
         weight = self._weight(X, sample_weight)
         summary = self._summarise(X, stacklevel=4)
-        is_wide = self.covariance_type == "full" and X.shape[0] <= X.shape[1]
-        if is_wide and (summary.minimum < summary.maximum).any():
-            warnings.warn(
-                f"X has {X.shape[0]} rows for {X.shape[1]} columns, too few for full "
-                "covariances: pass fewer columns, by PCA say, or covariance_type='diag'.",
-                stacklevel=3,
-            )
         kind = detect_kind(summary, "real")
         self._offset, self._scale = kind.offset, kind.scale
-        if weight is not None:  # the weighted moments of columns that are scaled by their own
-            mean, cov = moments(self._blocks(X, weight))
-            self._offset = self._offset + mean.numpy() * self._scale
-            self._scale = self._scale * cov.diagonal().sqrt().numpy()
-        if self.covariance_type == "spherical":  # spheres stay spheres
-            self._scale = np.full_like(self._scale, np.sqrt(np.mean(self._scale**2)))
+        self._choose_columns(X, weight)
         self.kind_sentence_ = kind.sentence
         self.history_: list[dict[str, Any]] = []
         return X, weight
+
+    def _choose_columns(self, X: Any, weight: np.ndarray | None) -> None:
+        """Choose what the mixture is fitted to; weighted rows have other scales."""
+        is_full = self.covariance_type == "full"
+        self._subspace = whole(X.shape[1])
+        mean, cov = (v.numpy() for v in plain_moments(self._blocks(X, weight))[:2])
+        if weight is not None:
+            deviation = np.sqrt(cov.diagonal())
+            deviation = np.where(deviation > 0, deviation, 1.0)
+            self._offset, self._scale = self._offset + mean * self._scale, self._scale * deviation
+            cov = cov / deviation / deviation[:, None]
+        self._subspace = find_subspace(cov, X.shape[0], is_full=is_full)
+        columns = self._subspace.columns
+        if is_full and cov.any() and X.shape[0] <= len(columns):
+            warnings.warn(
+                f"X has {X.shape[0]} rows for {len(columns)} columns, too few for full "
+                "covariances: pass fewer columns, by PCA say, or covariance_type='diag'.",
+                stacklevel=4,
+            )
+        n_bytes = 8 * min(X.shape[0], BLOCK_ROWS) * self._family().n_statistics
+        if n_bytes > MOST_BYTES:
+            raise ValueError(
+                f"Full covariances of {len(columns)} columns need {n_bytes / 2**30:.0f} GiB at a "
+                f"time, and at most {MOST_BYTES / 2**30:.0f} are taken: pass fewer columns, by PCA "
+                "say, or covariance_type='diag'."
+            )
+        if self.covariance_type == "spherical":  # spheres stay spheres
+            self._scale = np.full_like(self._scale, np.sqrt(np.mean(self._scale[columns] ** 2)))
+
+    def _warn_if_astray(self, X: Any) -> None:
+        """Warn of columns that are left out and should not be, by these rows of a later batch."""
+        if len(self._subspace.columns) == X.shape[1]:
+            return
+        rows = rows_on(X, self._offset, self._scale, torch.device("cpu"), torch.float64)
+        astray = {int(column) for x in rows.blocks() for column in self._subspace.astray(x.numpy())}
+        if astray:
+            warnings.warn(
+                f"Columns {sorted(astray)} of X were left out of the mixture, for in the first "
+                "batch they were constant or followed from others, and here they do not: begin "
+                "anew with a larger first batch.",
+                stacklevel=3,
+            )
 
     def _weight(self, X: Any, sample_weight: Any) -> np.ndarray | None:
         if sample_weight is None:

@@ -11,7 +11,6 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
-from infimix.data import detect_kind, summarise_columns
 from infimix.estimators.build import (
     build_infinite,
     device_for,
@@ -123,6 +122,7 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
     hidden_ : tuple of int
         Widths of the hidden layers of network="mlp"; they follow the number of rows.
     interrupted_ : bool
+        Whether Ctrl-C ended the fit; the model is then as far as it got.
     kind_sentence_ : str
         What the columns were taken for.
 
@@ -274,8 +274,7 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
 
     def _keep(self, kept: Reservoir, X: Any) -> None:
         """Let rows, as the module takes them, into a reservoir."""
-        X = self._check(X, reset=False)
-        detect_kind(summarise_columns(X), self.kind_)  # refuses another kind
+        X = self._check_alike(X)
         kept.add(Block(x.cpu()) for x in self._rows(X).blocks())
 
     def _held(self, x: Tensor) -> Rows:

@@ -16,6 +16,7 @@ from infimix.estimators.blocks import FAMILIES, ScaledBlocks
 from infimix.estimators.build import device_for, present_or_auto
 from infimix.estimators.joined import JoinedParts
 from infimix.estimators.plotting import ComponentPlots
+from infimix.estimators.subspace import Subspace
 from infimix.mixture import (
     DPMixture,
     Family,
@@ -33,6 +34,7 @@ class PartsEstimator(ComponentPlots, JoinedParts):
 
     covariance_type: str
     device: str
+    _subspace: Subspace
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Responsibilities.
@@ -114,7 +116,7 @@ class PartsEstimator(ComponentPlots, JoinedParts):
         generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
         weights = self._weights_within(component)
         part = torch.multinomial(weights, n_samples, True, generator=generator)
-        z = self._mixture.sample(part, generator).numpy()
+        z = self._subspace.all_columns(self._mixture.sample(part, generator).numpy())
         return z * self._scale + self._offset, self._groups[part].numpy()
 
     def _points(self, X: Any) -> np.ndarray:
@@ -130,19 +132,19 @@ class PartsEstimator(ComponentPlots, JoinedParts):
     @property
     def _log_jacobian(self) -> float:
         """Log of the volume of a unit of scaled data, nats."""
-        return float(np.log(self._scale).sum())
+        return float(np.log(self._scale[self._subspace.columns]).sum())
 
     def _blocks(self, X: Any, weight: np.ndarray | None = None) -> ScaledBlocks:
         """Scaled rows of X, single precision if X is, else double."""
         dtype = torch.float32 if X.dtype == np.float32 else torch.float64
         rows = rows_on(X, self._offset, self._scale, device_for(self.device), dtype)
-        return ScaledBlocks(rows, self._family().n_statistics, weight)
+        return ScaledBlocks(rows, self._subspace.columns, self._family().n_statistics, weight)
 
     def _empty_state(self, law: WeightLaw) -> MixtureState:
         return MixtureState(self._family(), law)
 
     def _family(self) -> Family:
-        return FAMILIES[self.covariance_type](self.n_features_in_)
+        return FAMILIES[self.covariance_type](len(self._subspace.columns))
 
     def _load(self, state: MixtureState) -> None:
         self._state = state
@@ -157,12 +159,13 @@ class PartsEstimator(ComponentPlots, JoinedParts):
         self._set_groups(groups)
         weights, means, cov = group_moments(self._mixture, self._groups)
         self.weights_ = weights.numpy()
-        self.means_ = means.numpy() * self._scale + self._offset
+        self.means_ = self._subspace.all_columns(means.numpy()) * self._scale + self._offset
         scale = self._scale[:, None] * self._scale if cov.ndim == 3 else self._scale**2
-        self.covariances_ = cov.numpy() * scale
+        self.covariances_ = self._subspace.covariance(cov.numpy()) * scale
 
     def _tensors(self) -> dict[str, Tensor]:
-        scaling = {"offset": self._offset, "scale": self._scale}
+        columns = {name: getattr(self._subspace, name) for name in ("columns", "told", "loadings")}
+        scaling = {"offset": self._offset, "scale": self._scale} | columns
         fitted = {"part_labels": torch.from_numpy(self._part_labels)}
         scaling_ = {k: torch.tensor(v) for k, v in scaling.items()}
         return dict(self._state.state_dict()) | scaling_ | fitted
@@ -172,6 +175,8 @@ class PartsEstimator(ComponentPlots, JoinedParts):
 
     def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any]) -> None:
         self._offset, self._scale = tensors.pop("offset").numpy(), tensors.pop("scale").numpy()
+        columns = (tensors.pop(name).numpy() for name in ("columns", "told", "loadings"))
+        self._subspace = Subspace(self.n_features_in_, *columns)
         self.device = present_or_auto(self.device)
         self.converged_ = fitted["converged"]
         groups = self._restore_tree(tensors, fitted)

@@ -51,6 +51,7 @@ class StickBreakingVAE(ChainEstimator):
     n_iter_ : int
         Epochs.
     interrupted_ : bool
+        Whether Ctrl-C ended the fit; the model is then as far as it got.
     kind_sentence_ : str
         What the columns were taken for.
 

@@ -1,12 +1,27 @@
 """Dirichlet-process Gaussian mixtures on additive statistics: no network, no labels, no files."""
 
 from infimix.mixture.births import badly_explained, create_while_better
-from infimix.mixture.blocks import SAMPLE_ROWS, Block, Blocks, moments, sample_rows
+from infimix.mixture.blocks import (
+    BLOCK_ROWS,
+    SAMPLE_ROWS,
+    Block,
+    Blocks,
+    moments,
+    plain_moments,
+    sample_rows,
+)
 from infimix.mixture.clefts import part_at_valleys
 from infimix.mixture.deaths import delete_while_better, losses_at_once
 from infimix.mixture.diagonal import DiagonalCovariance
-from infimix.mixture.dp import DPMixture, Explained, Statistics, e_step, responsibilities
-from infimix.mixture.families import Family, NormalWishart
+from infimix.mixture.dp import (
+    DPMixture,
+    Explained,
+    Statistics,
+    e_step,
+    features_of,
+    responsibilities,
+)
+from infimix.mixture.families import VARIANCE_FLOOR, Family, NormalWishart
 from infimix.mixture.fit import fit_mixture, join_parts, search, settle, without_background
 from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import (
@@ -38,8 +53,10 @@ from infimix.mixture.valleys import (
 from infimix.mixture.weights import FiniteDirichlet, StickBreaking, WeightLaw
 
 __all__ = [
+    "BLOCK_ROWS",
     "SAMPLE_ROWS",
     "VALLEY",
+    "VARIANCE_FLOOR",
     "Block",
     "Blocks",
     "DPMixture",
@@ -68,6 +85,7 @@ __all__ = [
     "delete_while_better",
     "e_step",
     "falls_between",
+    "features_of",
     "fit_mixture",
     "group_moments",
     "groups_of",
@@ -85,6 +103,7 @@ __all__ = [
     "most_probable",
     "part_at_valleys",
     "parted",
+    "plain_moments",
     "responsibilities",
     "rows_worth",
     "sample_rows",

@@ -94,12 +94,8 @@ def batches(blocks: Blocks, n_rows: float) -> Iterator[list[Block]]:
         yield batch
 
 
-def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
-    """Mean (L,) and covariance (L, L) of the rows, float64 on the CPU, by two passes.
-
-    A feature that is constant up to rounding has no scale of its own and is given the mean variance
-    of the others, 1 if there are none.
-    """
+def plain_moments(blocks: Blocks) -> tuple[Tensor, Tensor, float]:
+    """Mean (L,) and covariance (L, L) of the rows, float64, by two passes; weight of all rows."""
     total = sum(float(block.weights().sum()) for block in blocks)
     sums = [block.weights() @ block.z.double() for block in blocks]
     mean = torch.stack(sums).sum(0) / total
@@ -109,9 +105,18 @@ def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
         cov += (weight[:, None] * delta).mT @ delta
         if block.var is not None:
             cov += torch.diag(weight @ block.var.double())
-    cov /= total
+    return mean.cpu(), cov.cpu() / total, total
+
+
+def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
+    """Mean (L,) and covariance (L, L) of the rows, float64 on the CPU, such that it has a factor.
+
+    A feature that is constant up to rounding has no scale of its own and is given the mean variance
+    of the others, 1 if there are none.
+    """
+    mean, cov, total = plain_moments(blocks)
     variance = cov.diagonal()
     is_constant = variance.sqrt() <= total * torch.finfo(cov.dtype).eps * mean.abs()
     variance[is_constant] = 1.0 if bool(is_constant.all()) else variance[~is_constant].mean()
     variance *= 1 + VARIANCE_FLOOR  # fewer rows than features leave no determinant but rounding
-    return mean.cpu(), cov.cpu()
+    return mean, cov

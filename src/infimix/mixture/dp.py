@@ -298,7 +298,7 @@ def features_of(mixture: DPMixture, block: Block) -> Tensor:
     """
     z, var = block.z, block.var
     if z.dtype == torch.float32:
-        squares = z.square().sum(1).mean() * mixture.largest_precision
+        squares = z.detach().square().sum(1).mean() * mixture.largest_precision
         if float(squares) * torch.finfo(z.dtype).eps > ROUNDING:
             z = z.double()
     return mixture.family.features(z, None if var is None else var.to(z.dtype))

@@ -36,6 +36,7 @@ from infimix.mixture import (
     StickBreaking,
     WeightLaw,
     coarsen,
+    features_of,
     fit_mixture,
     improve,
     join_parts,
@@ -174,7 +175,7 @@ class InfiniteMixtureModule(LatentMixtureModule):
         Codes of rows and views are `both`, (2 N, L). The gradient of the last term moves z only.
         """
         mixture = self.mixture
-        rho = mixture.log_joint(mixture.family.features(both.mean, both.variance))  # (2 N, K)
+        rho = mixture.log_joint(self._features(mixture, both))  # (2 N, K)
         of_row, of_view = rho.tensor_split(2)
         entropy, entropy_of_view = both.entropy().tensor_split(2)  # (N,) each
         together = (of_row.detach().softmax(1) * of_view).sum(1) + entropy_of_view
@@ -196,12 +197,17 @@ class InfiniteMixtureModule(LatentMixtureModule):
             none = torch.zeros_like(entropy)
             return ElboTerms(reconstruction, entropy, none, none)
         mixture = self.mixture
-        features = mixture.family.features(qz.mean, qz.variance)  # (N, P)
+        features = self._features(mixture, qz)  # (N, P)
         explained = mixture.explain(features)
         with torch.no_grad():
             statistics = mixture.gather(features, explained)
         kl = self._share_of_kl(mixture, entropy)
         return ElboTerms(reconstruction, entropy, explained.log_norm, kl, None, statistics)
+
+    @staticmethod
+    def _features(mixture: DPMixture, qz: Distribution) -> Tensor:
+        """E[t(z)] under q(z), (N, P), exact enough for components far from 0 for their width."""
+        return features_of(mixture, Block(qz.mean, qz.variance))
 
     @staticmethod
     def _share_of_kl(mixture: DPMixture, like: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class TrainConfig:
     is_annealed: bool = True  # the learning rate; else it stays
     checkpoint_seconds: float = 10.0  # between two, but the first and last; 0: after every epoch
     fine_tune_epochs: int = 0  # of rows with views, at the end: each is decoded from its own code
+    log_volume: float = 0.0  # of a unit of rows as the module sees them, nats; for the history
 
     @property
     def n_epochs(self) -> int:
@@ -212,6 +213,8 @@ def _epoch(
         for name, term in {"bound": bound, **terms.named()}.items():
             sums[name] = sums.get(name, torch.zeros(())) + term.detach().sum().cpu()
     means = {name: float(total) / len(train) for name, total in sums.items()}
+    for name in ("bound", "reconstruction"):
+        means[name] -= config.log_volume
     return {
         "epoch": state.epoch,
         "phase": phase,
@@ -242,7 +245,7 @@ def _validate(state: TrainState, valid: Pass, config: TrainConfig) -> dict[str, 
             total += float(terms.weighted(float(module.n_components > 0)).sum())
             if not math.isfinite(total):
                 raise _diverged(state, config, terms, "validation")
-        found["valid_bound"] = total / valid.n_rows
+        found["valid_bound"] = total / valid.n_rows - config.log_volume
     return found
 
 
