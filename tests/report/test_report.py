@@ -143,6 +143,16 @@ def test_features_that_differ_most_come_with_their_effect(make_run, page_of):
     assert "Group 2 20 rows (50.0 %)" in page.text
 
 
+@pytest.mark.parametrize(("shift", "words"), [(0.4, "like the others"), (0.6, "low feature 1")])
+def test_small_effects_are_not_put_in_words(make_run, page_of, shift, words):
+    mean = np.zeros((2, 4))
+    mean[1, 1] = shift
+    arrays = {"leaf_mean": mean, "leaf_scale": np.ones((2, 4)), "leaf_size": np.array([10, 10])}
+    text = page_of(make_run(n_components=2, arrays=arrays, sizes=[10, 10])).text
+    assert words in text
+    assert ("like the others" in text) == (shift < 0.5)
+
+
 def test_the_table_of_means_keeps_the_features_that_differ_for_most_rows(make_run, page_of):
     mean = np.zeros((3, 20))
     mean[0, 8:] = 1.0  # twelve features that part two large components

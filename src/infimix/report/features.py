@@ -9,6 +9,7 @@ from infimix.report.groups import Group
 
 N_SHOWN = 5  # features shown for one group
 N_WORDS = 2  # features named in the list of groups
+LEAST_WORD = 0.5  # effects that are worth a word: medium ones (Cohen 1988) and larger
 FULL_BAR = 3.0  # standard deviations that fill a bar; longer ones are cut
 LEAST_VARIANCE = 0.01  # of the overall one, so that a constant feature has no endless effect
 MAX_COLUMNS = 12  # features shown in the table of all means
@@ -57,11 +58,11 @@ class FeatureEffects(NamedTuple):
         ]
 
     def words(self, i: int) -> list[tuple[str, str]]:
-        """What group i is in a few words: pairs of a feature and "high" or "low"."""
+        """What group i is in a few words, if any: pairs of a feature and "high" or "low"."""
         return [
             (self.names[d], "high" if self.effect[i, d] > 0 else "low")
             for d in self.order(i)[:N_WORDS]
-            if self.effect[i, d] != 0
+            if abs(self.effect[i, d]) >= LEAST_WORD
         ]
 
     def columns(self) -> NDArray:
