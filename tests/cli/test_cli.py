@@ -278,6 +278,10 @@ WRONG = {
         "fit {table} --label kind --model dpgmm --out {table_run}",
         "holds a run already; replace it with --force",
     ),
+    "no images to move": (
+        "fit {table} --label kind --out {new} --augmentation affine",
+        "--augmentation is for images",
+    ),
     "no folder": ("fit {images} --out {table}/run", "is no folder that you may write to"),
     "resume and force": ("fit {table} --out {new} --resume --force", "give one of them"),
     "a run that is there": ("fit {table} --label kind --out {table_run}", "--force"),
@@ -285,7 +289,7 @@ WRONG = {
     "unknown type to write": ("predict {table_run} {table} --out labels.xlsx", "labels.xlsx"),
     "more components than there are": (
         "predict {table_run} {table} --label kind --components 99 --out {new}.csv",
-        "the leaves of merge_path_ in this fit; got 99",
+        "a whole number in 1..",
     ),
     "other columns": ("predict {table_run} {images} --out {new}.csv", "64"),
     "no such split": ("score {table_run} {table} --split test", "test"),

@@ -51,6 +51,10 @@ def test_numbers_of_the_columns_are_a_header(table, first, index):
     assert rows.feature_names == tuple(str(i + first) for i in range(3))
 
 
+def test_values_between_tabs(table):
+    np.testing.assert_array_equal(table("a\tb\n1\t2\n", name="t.tsv").X, [[1, 2]])
+
+
 def test_two_numbers_are_no_header(table):
     np.testing.assert_array_equal(table("0,1\n2,3\n").X, [[0, 1], [2, 3]])
 
@@ -131,6 +135,7 @@ def test_truth_values_are_numbers(table):
             r"Column 'city' .* not numeric \('Rome' in row 0.*--label city, .* label='city'\)",
         ),
         ("a,b\n1,2\n2,?\n", None, r"Column 'b' .* \('\?' in row 1"),
+        ("a;b\n1;2\n2;1,5\n", None, r"\('1,5' in row 1, .*; write decimals with a point"),
         ("a,day\n1,2024-01-01\n", None, "Column 'day' .* not numeric"),
         ("a,b\n1,2\n3,\n", None, "no value in row 1, column 'b'"),
         ("a,b\n1,2\n3\n", None, "no value in row 1, column 'b'"),

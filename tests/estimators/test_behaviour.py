@@ -55,6 +55,28 @@ def test_labels_are_predictions(make: Make, blobs: tuple[np.ndarray, np.ndarray]
     assert model.score(X) == pytest.approx(model.score_samples(X).mean())
 
 
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [
+        (["x"] * 60, r"\((object|str)\)"),
+        (pd.date_range("2020", periods=60), "datetime64"),
+        (pd.to_timedelta(range(60), "s"), "timedelta64"),
+        (pd.Categorical(["u", "v"] * 30), "category"),
+    ],
+)
+def test_a_column_that_is_no_number_is_named(make: Make, column: Any, what: str) -> None:
+    frame = pd.DataFrame({"a": np.arange(60.0), "b": column})
+    with pytest.raises(ValueError, match=f"Column 'b' of X is not numeric .*{what}"):
+        make().fit(frame)
+
+
+def test_columns_of_any_number_are_taken(make: Make) -> None:
+    bits = np.tile([True, False], 30)
+    columns = [bits, pd.array(bits), pd.array(bits * 1, dtype="Int64"), bits.astype(object)]
+    model = make().fit(pd.DataFrame(dict(zip("abcd", columns, strict=True))))
+    assert set(model.predict(pd.DataFrame(dict.fromkeys("abcd", bits)))) <= {0, 1}
+
+
 def test_weights_sum_to_one_and_fall(make: Make, blobs: tuple[np.ndarray, np.ndarray]) -> None:
     model = make().fit(blobs[0])
     assert model.weights_.shape == (model.n_components_,)

@@ -199,6 +199,11 @@ def test_wrong_parameters(
         make_quick(**parameters).fit(images)
 
 
+def test_more_components_than_rows(make_quick: MakeQuick, images: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="n_components=91 must be at most the number of rows"):
+        make_quick(n_components=91).fit(images)
+
+
 def test_a_code_of_the_wrong_length(make_quick: MakeQuick, images: np.ndarray) -> None:
     model = make_quick().fit(images)
     with pytest.raises(ValueError, match=r"shape \(n_rows, 2\).* got shape \(3, 5\)"):

@@ -126,7 +126,10 @@ def fit(
     }
     parameters = estimator.get_params()
     estimator.set_params(**{name: value for name, value in given.items() if name in parameters})
-    check_finite(dataset.X)
+    check_finite(dataset.X, dataset.feature_names)
+    if dataset.image_shape is None and (network == "conv" or augmentation):
+        option = "--augmentation" if augmentation else "--network conv"
+        raise ValueError(f"{option} is for images, and the rows of {data} are none; leave it out.")
     if "likelihood" in parameters:
         found = detect_kind(summarise_columns(dataset.X), kind)
         likelihood = LIKELIHOOD_OF_KIND[found.name].replace("_", " ")

@@ -27,13 +27,16 @@ __all__ = [
     "summarise_columns",
 ]
 
-FILE_TYPES = ".npy, .npz, .csv, .csv.gz, .parquet, IDX (.idx, -ubyte, also .gz), a folder of images"
+FILE_TYPES = (
+    ".npy, .npz, .csv, .csv.gz, .tsv, .parquet, IDX (.idx, -ubyte, also .gz), a folder of images"
+)
 
 _READERS = {
     ".npy": read_npy,
     ".npz": read_npz,
     ".csv": read_csv,
     ".csv.gz": read_csv,
+    ".tsv": read_csv,
     ".parquet": read_parquet,
 }
 
@@ -89,7 +92,11 @@ def load(data: str | Path, *, split: str = "train", label: str | None = None) ->
 def has_column(data: str | Path, name: str) -> bool:
     """Whether `data` is a CSV or Parquet file with a column of that name; nothing else is read."""
     path = Path(data)
-    readers = {".csv": names_of_csv, ".csv.gz": names_of_csv, ".parquet": names_of_parquet}
+    readers = {
+        suffix: names_of_parquet if reader is read_parquet else names_of_csv
+        for suffix, reader in _READERS.items()
+        if reader in (read_csv, read_parquet)
+    }
     if str(data) in NAMED or not path.is_file():
         return False
     return any(

@@ -4,6 +4,7 @@ import csv
 import difflib
 import gzip
 import io
+import re
 import shlex
 import zlib
 from collections.abc import Iterator
@@ -182,9 +183,12 @@ def _no_number(name: str, column: Any, path: Path) -> str:
 
     is_text = pd.to_numeric(column.astype(str), errors="coerce").isna() & column.notna()
     row = int(np.flatnonzero(is_text)[0]) if is_text.any() else 0
+    value = column.iloc[row]
+    what = f"Column '{name}' of {path} is not numeric ({value!r} in row {row}, rows count from 0)"
+    if re.fullmatch(r"-?[\d.]*\d,\d+", str(value)):
+        return f"{what}; write decimals with a point, and nothing between thousands."
     return (
-        f"Column '{name}' of {path} is not numeric ({column.iloc[row]!r} in row {row}, rows count "
-        f"from 0); name it as the label (--label {shlex.quote(name)}, or in Python "
+        f"{what}; name it as the label (--label {shlex.quote(name)}, or in Python "
         f"label={name!r}), drop it, or encode it as numbers."
     )
 

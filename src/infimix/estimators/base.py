@@ -168,6 +168,7 @@ class MixtureEstimator(
 
     def _check(self, X: Any, *, reset: bool) -> Any:
         """Rows as a finite matrix, dense or CSR counts; memory maps stay what they are."""
+        _check_columns(X)
         X = validate_data(
             self,
             X,
@@ -256,6 +257,22 @@ def _far_out(X: Any, summary: ColumnSummary) -> tuple[int, int] | None:
         if np.ptp(np.delete(values, row)) > 0:
             return row, int(column)
     return None
+
+
+def _check_columns(X: Any) -> None:
+    """Refuse a data frame with a column of text, times or anything else that is no number."""
+    if not hasattr(X, "iloc") or X.ndim != 2:
+        return
+    for i, (name, dtype) in enumerate(X.dtypes.items()):
+        try:
+            if dtype.kind in "mM":
+                raise TypeError
+            if dtype.kind not in "biufc":
+                X.iloc[:, i].to_numpy().astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Column {name!r} of X is not numeric ({dtype}): drop it, or encode it as numbers."
+            ) from None
 
 
 def _check_counts(values: np.ndarray) -> None:

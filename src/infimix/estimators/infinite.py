@@ -306,6 +306,11 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         self.n_iter_ = len(self.history_)
 
     def _begin(self, n_rows: int) -> None:
+        if self.n_components is not None and self.n_components > n_rows:
+            raise ValueError(
+                f"n_components={self.n_components} must be at most the number of rows, and X has "
+                f"n_samples={n_rows}; lower it, or leave it out."
+            )
         self._n_first, self.hidden_ = self._n_start(n_rows), hidden_for(n_rows)
 
     def _make_module(self, seed: int) -> InfiniteMixtureModule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -54,10 +55,10 @@ class JoinedParts(MergePathPlots, MixtureEstimator):
         """
         check_is_fitted(self)
         n_parts = len(self.component_of_part_)
-        if not 1 <= n_components <= n_parts:
+        if not isinstance(n_components, Integral) or not 1 <= n_components <= n_parts:
             raise ValueError(
-                f"n_components must lie in 1..{n_parts}, the leaves of merge_path_ in this fit; "
-                f"got {n_components}."
+                f"n_components must be a whole number in 1..{n_parts}, the leaves of merge_path_ "
+                f"in this fit; got {n_components!r}."
             )
         other = copy.copy(self)
         weights = self._parts.weights().cpu()
