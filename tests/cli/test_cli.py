@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -348,6 +349,18 @@ def test_an_interrupted_fit_leaves_a_usable_run(images: Path, tmp_path: Path) ->
     assert "--resume" in printed
     assert {path.name for path in run.iterdir()} >= RUN_LAYOUT | {"history.jsonl"}
     assert len(infimix.load(run).predict(np.load(images).reshape(200, 64))) == 200
+
+
+def test_ctrl_c_before_the_first_epoch_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(infimix.data, "load", press)
+    assert main(["fit", "digits", "--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_warning_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

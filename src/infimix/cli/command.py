@@ -100,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not debug:
                 warnings.showwarning = _say_warning
-            return app(words or ["--help"], prog_name="infimix", standalone_mode=False) or 0
+            code = app(words or ["--help"], prog_name="infimix", standalone_mode=False) or 0
+        if code == INTERRUPTED:
+            sys.stderr.write("Interrupted.\n")
+        return int(code)
     except USER_ERRORS as error:
         if debug:
             traceback.print_exc()
