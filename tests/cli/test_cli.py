@@ -279,10 +279,6 @@ WRONG = {
         "fit {table} --label kind --model dpgmm --out {table_run}",
         "holds a run already; replace it with --force",
     ),
-    "no images to move": (
-        "fit {table} --label kind --out {new} --augmentation affine",
-        "--augmentation is for images",
-    ),
     "no folder": ("fit {images} --out {table}/run", "is no folder that you may write to"),
     "resume and force": ("fit {table} --out {new} --resume --force", "give one of them"),
     "a run that is there": ("fit {table} --label kind --out {table_run}", "--force"),

@@ -151,7 +151,7 @@ WRONG = {
     ),
     "moved rows": (
         "fit {digits}/grey.npy --out {new} --augmentation affine",
-        "augmentation='affine' needs image_shape",
+        "--augmentation is for images",
     ),
     "no components": (
         "fit {digits}/grey.npy --out {new} --model dlgmm --components 0",
@@ -165,7 +165,10 @@ WRONG = {
         "score {table_run} {table} --importance-samples 10",
         "DPGaussianMixture has none",
     ),
-    "grey": ("score {run} {digits}/grey.npy --importance-samples 10", "Row 0 of X holds values"),
+    "grey": (
+        "score {run} {digits}/grey.npy --importance-samples 10",
+        "X is not of the kind of",
+    ),
     "no rows": ("score {run}", "say which rows to score"),
     "no labels": (
         "score {run} {digits}/grey.npy --neighbours {digits}/train.npz",

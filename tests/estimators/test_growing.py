@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from infimix import InfiniteMixtureVAE
 from infimix.errors import DivergedError
-from infimix.estimators import infinite
+from infimix.mixture import stream
 from infimix.training import loop
 
 MakeQuick = Callable[..., InfiniteMixtureVAE]
@@ -53,7 +53,7 @@ def test_rows_of_known_clusters_change_no_number(make_quick: MakeQuick) -> None:
 def test_rows_are_kept_evenly_and_no_more_than_fit(
     make_quick: MakeQuick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(infinite, "KEPT_VALUES", 6 * 200)
+    monkeypatch.setattr(stream, "KEPT_VALUES", 6 * 200)
     model = make_quick().partial_fit(rows([0], n=300)[0]).partial_fit(rows([1], n=300)[0])
     kept = model._kept.z.numpy() * model._scale + model._offset
     assert kept.shape == (200, 6)

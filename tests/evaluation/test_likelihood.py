@@ -183,8 +183,12 @@ def test_what_has_no_likelihood_is_refused(X: np.ndarray) -> None:
     model.fit(binary)
     assert np.isfinite(estimate_likelihood(model, binary, 2).log_likelihood)
     binary[33, 2] = 0.5
-    with pytest.raises(ValueError, match="Row 33 of X holds values that the likelihood 'bernoulli"):
+    with pytest.raises(ValueError, match=r"not of the kind of the rows of the fit: .* binary"):
         estimate_likelihood(model, binary, 2)
+    model.set_params(likelihood="continuous_bernoulli").fit(grey)
+    grey[33, 2] = 1.2
+    with pytest.raises(ValueError, match="Row 33 of X holds values that the likelihood 'contin"):
+        estimate_likelihood(model, grey, 2)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def numbered(n: int, size: int) -> Iterator[list[Block]]:
 
 
 def test_reservoir_keeps_all_rows_while_there_is_room() -> None:
-    reservoir = Reservoir(0)
+    reservoir = Reservoir(0, 1)
     for blocks in numbered(1000, 300):
         reservoir.add(blocks)
     assert reservoir.sample().z[:, 0].tolist() == list(range(1000))
@@ -39,7 +39,7 @@ def test_reservoir_keeps_all_rows_while_there_is_room() -> None:
 
 def test_reservoir_draws_evenly_from_all_that_came() -> None:
     """Of four quarters of 20000 rows each a quarter stays, up to four standard deviations."""
-    reservoir = Reservoir(1)
+    reservoir = Reservoir(1, 1)
     for blocks in numbered(4 * SAMPLE_ROWS, 7001):
         reservoir.add(blocks)
     kept = reservoir.sample()
@@ -50,7 +50,7 @@ def test_reservoir_draws_evenly_from_all_that_came() -> None:
 
 
 def test_reservoir_remembers_weights() -> None:
-    reservoir = Reservoir(0)
+    reservoir = Reservoir(0, 3)
     weight = np.array([1.0, 4.0, 0.5])
     reservoir.add(blocks_of(np.eye(3), weight))
     reservoir.add(blocks_of(2 * np.eye(3), weight))
@@ -61,7 +61,7 @@ def stream_of(seed: int = 0) -> Stream:
     plan = {"law": StickBreaking(1.0), "n_components": 10, "n_restarts": 1, "max_sweeps": 100}
     begin = partial(fit_mixture, FullCovariance(2), max_components=50, tol=1e-5, seed=seed, **plan)
     settle_on = partial(settle, max_sweeps=100, tol=1e-5)
-    return Stream(begin, partial(search, settle_on=settle_on, max_components=50, seed=0), seed)
+    return Stream(begin, partial(search, settle_on=settle_on, max_components=50, seed=0), 2, seed)
 
 
 def three(n: int, seed: int) -> np.ndarray:

@@ -111,8 +111,8 @@ class DPGaussianMixture(PartsEstimator):
     history_ : list of dict
         One record a sweep.
     n_iter_ : int
-        Sweeps over a sample or over all rows, those of the other starts left out; after
-        `partial_fit` the number of batches.
+        Sweeps over a sample or over all rows, those of the other starts left out; `partial_fit`
+        counts one a batch.
     converged_ : bool
     kind_sentence_ : str
         How the columns were scaled.
@@ -194,7 +194,6 @@ class DPGaussianMixture(PartsEstimator):
             If X or a parameter breaks a rule; the message names it.
         """
         X, weight = self._begin(X, sample_weight)
-        vars(self).pop("_stream", None)
         n_rows = float(X.shape[0] if weight is None else weight.sum())
         blocks, seed = self._blocks(X, weight), self._seed()
         family, plan = self._family(), self._plan(X.shape[0])
@@ -209,6 +208,8 @@ class DPGaussianMixture(PartsEstimator):
                 stacklevel=2,
             )
         self.n_iter_ = len(fit.sweeps)
+        self._stream = self._new_stream()
+        self._stream.take_over(fit, blocks)
         self._finish(fit, blocks, sample_rows(blocks, X.shape[0], seed), n_rows)
         self._label(X)
         return self
@@ -216,7 +217,7 @@ class DPGaussianMixture(PartsEstimator):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Take in a batch of rows; what is kept of all earlier ones does not grow.
 
-        The first call, on a new estimator, begins a mixture and fixes the scaling of the columns;
+        The first call, or `fit` before it, begins a mixture and fixes the scaling of the columns;
         later ones follow it (`infimix.mixture.stream`). Batches should be drawn from
         all of the data, not one cluster after the other, and may differ in size. Components keep
         their numbers from one call to the next, as far as they stay; new ones come last.
@@ -237,13 +238,13 @@ class DPGaussianMixture(PartsEstimator):
         ------
         ValueError
             If X or a parameter breaks a rule; the batch is then left out and nothing else is lost.
-            If the model was made by `fit`, or loaded: it holds no rows to go on from.
+            If the model was loaded: rows are never saved, so it has none to go on from.
         """
         if hasattr(self, "weights_") and not hasattr(self, "_stream"):
             raise ValueError(
-                "partial_fit goes on from earlier calls of partial_fit, and this model was fitted "
-                "whole, or loaded, and holds no rows of its past: begin with a new estimator "
-                "(sklearn.base.clone makes one), and pass it all batches."
+                "partial_fit goes on from rows of earlier batches, and a model that was loaded "
+                "holds none: begin with a new estimator (sklearn.base.clone makes one), and pass "
+                "it all batches."
             )
         if hasattr(self, "_stream"):
             self._validate_params()
@@ -253,12 +254,7 @@ class DPGaussianMixture(PartsEstimator):
             past, before = self._stream.reservoir.sample(), (self._mixture, self._groups)
         else:
             X, weight = self._begin(X, sample_weight)
-            plan, before, seed = self._plan(MANY), None, self._seed()
-            begin = partial(fit_mixture, self._family(), **plan)
-            shared = {name: plan[name] for name in ("max_components", "max_sweeps", "tol")}
-            again = partial(search, **shared, seed=seed)
-            self._stream = Stream(partial(begin, seed=seed), again, seed)
-            self.n_iter_ = 0
+            self._stream, before, self.n_iter_ = self._new_stream(), None, 0
         self._stream.step(self._blocks(X, weight))
         self.n_iter_ += 1
         sample = self._stream.reservoir.sample()
@@ -271,6 +267,13 @@ class DPGaussianMixture(PartsEstimator):
         self._record(self.n_components_, self.lower_bound_)
         self._label(X)
         return self
+
+    def _new_stream(self) -> Stream:
+        """Stream without rows; its mixture begins with the first batch."""
+        plan, family, seed = self._plan(MANY), self._family(), self._seed()
+        shared = {name: plan[name] for name in ("max_components", "max_sweeps", "tol")}
+        begin = partial(fit_mixture, family, **plan, seed=seed)
+        return Stream(begin, partial(search, **shared, seed=seed), family.n_features, seed)
 
     def _begin(self, X: Any, sample_weight: Any) -> tuple[Any, np.ndarray | None]:
         """Check everything and scale the columns by these rows; history begins."""

@@ -23,7 +23,6 @@ from infimix.estimators.deep import NETWORK_PARAMETERS, DeepEstimator
 from infimix.estimators.joined import JoinedParts
 from infimix.estimators.plotting import ComponentPlots
 from infimix.mixture import (
-    SAMPLE_ROWS,
     Block,
     DPMixture,
     Reservoir,
@@ -34,8 +33,6 @@ from infimix.mixture import (
 )
 from infimix.models import InfiniteMixtureModule, Pass
 from infimix.training import HeldRows, Rows, TrainConfig, Views
-
-KEPT_VALUES = 2**25  # at most, of rows that partial_fit keeps
 
 
 @final
@@ -270,7 +267,7 @@ class InfiniteMixtureVAE(ComponentPlots, JoinedParts, DeepEstimator):
         return x, self._groups[part.cpu()]
 
     def _no_rows(self) -> Reservoir:
-        return Reservoir(self._seed(), min(SAMPLE_ROWS, max(1, KEPT_VALUES // self.n_features_in_)))
+        return Reservoir(self._seed(), self.n_features_in_)
 
     def _keep(self, kept: Reservoir, X: Any) -> None:
         """Let rows, as the module takes them, into a reservoir."""

@@ -25,15 +25,19 @@ from infimix.mixture.dp import e_step
 from infimix.mixture.moves import coarsen, merge_while_better
 from infimix.mixture.sweeps import MIN_ROWS, MixtureFit
 
+KEPT_VALUES = 2**25
 FORGETTING = 0.7  # exponent of the step
 
 
 @final
 class Reservoir:
-    """At most `most` rows, drawn evenly from all that came (Vitter 1985, by random keys)."""
+    """At most 20000 rows and 2^25 values, drawn evenly from all that came.
 
-    def __init__(self, seed: int, most: int = SAMPLE_ROWS) -> None:
-        self.most = most
+    Rows are kept by the least of random keys (Vitter 1985).
+    """
+
+    def __init__(self, seed: int, n_features: int) -> None:
+        self.most = min(SAMPLE_ROWS, max(1, KEPT_VALUES // n_features))
         self.generator = torch.Generator().manual_seed(seed)
         self.z = self.row_weights = self.keys = torch.empty(0)  # (M, L), (M,), (M,)
         self.n_rows, self.weight = 0, 0.0  # of all that came
@@ -69,18 +73,26 @@ class Stream:
         Fits a mixture from scratch to blocks of a number of rows.
     search : callable
         Splits and settles a fit on a sample, in place.
-    seed : int
+    n_features, seed : int
+        Of the rows, and of what is kept of them.
     """
 
     def __init__(
         self,
         begin: Callable[[Blocks, int], MixtureFit],
         search: Callable[[MixtureFit, Block], None],
+        n_features: int,
         seed: int,
     ) -> None:
         self.begin, self.search = begin, search
-        self.reservoir = Reservoir(seed)
+        self.reservoir = Reservoir(seed, n_features)
         self.searched_at = 0
+
+    def take_over(self, fit: MixtureFit, blocks: Blocks) -> None:
+        """Begin with a mixture that was fitted to these rows whole."""
+        self.reservoir.add(blocks)
+        self.fit, self.searched_at = fit, self.reservoir.n_rows
+        self.total = e_step(fit.mixture, list(self.reservoir.sample().cut()))
 
     def step(self, blocks: Blocks) -> None:
         """Take in the rows of a batch."""
