@@ -293,13 +293,14 @@ class DPGaussianMixture(PartsEstimator):
         """Choose what the mixture is fitted to; weighted rows have other scales."""
         is_full = self.covariance_type == "full"
         self._subspace = whole(X.shape[1])
-        mean, cov = (v.numpy() for v in plain_moments(self._blocks(X, weight))[:2])
+        found = plain_moments(self._blocks(X, weight), is_full=is_full)
+        mean, cov = found[0].numpy(), found[1].numpy()
         if weight is not None:
-            deviation = np.sqrt(cov.diagonal())
+            deviation = np.sqrt(cov.diagonal() if is_full else cov)
             deviation = np.where(deviation > 0, deviation, 1.0)
             self._offset, self._scale = self._offset + mean * self._scale, self._scale * deviation
-            cov = cov / deviation / deviation[:, None]
-        self._subspace = find_subspace(cov, X.shape[0], is_full=is_full)
+            cov = cov / deviation / (deviation[:, None] if is_full else deviation)
+        self._subspace = find_subspace(cov, X.shape[0])
         columns = self._subspace.columns
         if is_full and cov.any() and X.shape[0] <= len(columns):
             warnings.warn(

@@ -60,7 +60,7 @@ def whole(n_features: int) -> Subspace:
     return Subspace(n_features, np.arange(n_features), none, np.zeros((0, n_features)))
 
 
-def find_subspace(cov: np.ndarray, n_rows: int, *, is_full: bool) -> Subspace:
+def find_subspace(cov: np.ndarray, n_rows: int) -> Subspace:
     """Leave out columns that never vary and, for full covariances, those that others tell.
 
     A column is told by others if less than `VARIANCE_FLOOR` of its variance is left beside them:
@@ -70,18 +70,17 @@ def find_subspace(cov: np.ndarray, n_rows: int, *, is_full: bool) -> Subspace:
 
     Parameters
     ----------
-    cov : ndarray of shape (D, D)
-        Of scaled rows.
+    cov : ndarray of shape (D, D) or (D,)
+        Covariance of scaled rows, or their variances where components have no more than these.
     n_rows : int
-    is_full : bool
-        Whether components have full covariances.
 
     Returns
     -------
     Subspace
         All columns if none varies.
     """
-    deviation = np.sqrt(cov.diagonal())
+    is_full = cov.ndim == 2
+    deviation = np.sqrt(cov.diagonal() if is_full else cov)
     varying = np.flatnonzero(deviation > 0)
     if len(varying) == 0:
         return whole(len(cov))

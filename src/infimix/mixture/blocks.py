@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infimix.mixture.families import VARIANCE_FLOOR
+from infimix.mixture.families import VARIANCE_FLOOR, variances
 
 BLOCK_ROWS = 4096
 SAMPLE_ROWS = 20_000  # rows that starts, splits and valleys look at
@@ -94,28 +94,31 @@ def batches(blocks: Blocks, n_rows: float) -> Iterator[list[Block]]:
         yield batch
 
 
-def plain_moments(blocks: Blocks) -> tuple[Tensor, Tensor, float]:
-    """Mean (L,) and covariance (L, L) of the rows, float64, by two passes; weight of all rows."""
+def plain_moments(blocks: Blocks, *, is_full: bool = True) -> tuple[Tensor, Tensor, float]:
+    """Mean (L,) and covariance (L, L), else variances (L,), of the rows, and their weight.
+
+    Float64 on the CPU, by two passes.
+    """
     total = sum(float(block.weights().sum()) for block in blocks)
     sums = [block.weights() @ block.z.double() for block in blocks]
     mean = torch.stack(sums).sum(0) / total
-    cov = mean.new_zeros(len(mean), len(mean))
+    cov = mean.new_zeros(len(mean), len(mean)) if is_full else torch.zeros_like(mean)
     for block in blocks:
         weight, delta = block.weights(), block.z.double() - mean
-        cov += (weight[:, None] * delta).mT @ delta
+        cov += (weight[:, None] * delta).mT @ delta if is_full else weight @ delta.square()
         if block.var is not None:
-            cov += torch.diag(weight @ block.var.double())
+            variances(cov).add_(weight @ block.var.double())
     return mean.cpu(), cov.cpu() / total, total
 
 
-def moments(blocks: Blocks) -> tuple[Tensor, Tensor]:
-    """Mean (L,) and covariance (L, L) of the rows, float64 on the CPU, such that it has a factor.
+def moments(blocks: Blocks, *, is_full: bool = True) -> tuple[Tensor, Tensor]:
+    """Mean and covariance as of `plain_moments`, such that it has a factor.
 
     A feature that is constant up to rounding has no scale of its own and is given the mean variance
     of the others, 1 if there are none.
     """
-    mean, cov, total = plain_moments(blocks)
-    variance = cov.diagonal()
+    mean, cov, total = plain_moments(blocks, is_full=is_full)
+    variance = variances(cov)
     is_constant = variance.sqrt() <= total * torch.finfo(cov.dtype).eps * mean.abs()
     variance[is_constant] = 1.0 if bool(is_constant.all()) else variance[~is_constant].mean()
     variance *= 1 + VARIANCE_FLOOR  # fewer rows than features leave no determinant but rounding

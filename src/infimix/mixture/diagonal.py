@@ -15,6 +15,7 @@ from infimix.mixture.families import (
     NormalWishart,
     solve_degrees_of_freedom,
     stack_features,
+    variances,
 )
 
 
@@ -80,7 +81,7 @@ class DiagonalCovariance(Family):
     def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
         """3 degrees of freedom, the fewest for which the expected variance exists."""
         nu = cov.new_tensor(3.0)
-        return NormalWishart(mean, cov.new_tensor(kappa), nu, nu * cov.diagonal())
+        return NormalWishart(mean, cov.new_tensor(kappa), nu, nu * variances(cov))
 
     def empirical_bayes(
         self, prior: NormalWishart, q: NormalWishart, reference: NormalWishart

@@ -33,6 +33,11 @@ LOG_2PI = math.log(2 * math.pi)
 VARIANCE_FLOOR = 1e-6
 
 
+def variances(cov: Tensor) -> Tensor:
+    """Diagonal of a covariance (L, L), or the variances (L,) that it is already."""
+    return cov.diagonal() if cov.ndim == 2 else cov
+
+
 class NormalWishart(NamedTuple):
     r"""Law :math:`N(\mu \mid m, (\kappa\Lambda)^{-1})\,W(\Lambda \mid \Psi^{-1}, \nu)`.
 
@@ -92,7 +97,10 @@ class Family(ABC):
 
     @abstractmethod
     def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
-        """Prior worth few rows; its components have about the covariance `cov` (L, L)."""
+        """Prior worth few rows; its components have about the covariance `cov`.
+
+        (L, L), of which the diagonal and spherical families need the variances (L,) only.
+        """
 
     @abstractmethod
     def empirical_bayes(

@@ -25,6 +25,7 @@ from infimix.mixture.clefts import part_at_valleys
 from infimix.mixture.deaths import delete_while_better
 from infimix.mixture.dp import DPMixture
 from infimix.mixture.families import Family, NormalWishart
+from infimix.mixture.full import FullCovariance
 from infimix.mixture.moves import Parting, coarsen, merge_while_better
 from infimix.mixture.splits import k_means, split
 from infimix.mixture.sweeps import MixtureFit, Watcher, improve
@@ -92,7 +93,7 @@ def fit_mixture(
     MixtureFit
         Components in falling order of size.
     """
-    mean, cov = moments(blocks)
+    mean, cov = moments(blocks, is_full=family.name == FullCovariance.name)
     reference = family.weak_prior(mean, spread**2 * cov, KAPPA)
     sample = sample_rows(blocks, n_rows, seed)
     sampled = list(sample.cut())

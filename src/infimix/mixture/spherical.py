@@ -15,6 +15,7 @@ from infimix.mixture.families import (
     NormalWishart,
     solve_degrees_of_freedom,
     stack_features,
+    variances,
 )
 
 
@@ -88,7 +89,7 @@ class SphericalCovariance(Family):
     def weak_prior(self, mean: Tensor, cov: Tensor, kappa: float) -> NormalWishart:
         """3 degrees of freedom; the mean variance of the features."""
         nu = cov.new_tensor(3.0)
-        return NormalWishart(mean, cov.new_tensor(kappa), nu, nu * cov.diagonal().mean()[None])
+        return NormalWishart(mean, cov.new_tensor(kappa), nu, nu * variances(cov).mean()[None])
 
     def empirical_bayes(
         self, prior: NormalWishart, q: NormalWishart, reference: NormalWishart
