@@ -96,21 +96,30 @@ def test_history_is_in_units_of_the_data(
         np.testing.assert_allclose([record[name] for record in large], lower, atol=0.1)
 
 
-@pytest.mark.parametrize("answer", ["predict", "transform", "score_samples"])
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("bits", "is not of the kind of the rows of the fit: .* cannot be binary"),
+        ("whole", "cannot be levels"),
+        ("more", r"X holds values in \[1, 9\], .* levels in \[0, 8\]"),
+        ("bytes", r"X holds values in .* unit in \[0, 1\]: bring them to the same scale"),
+    ],
+)
 def test_rows_of_another_kind_or_scale_are_refused(
-    make_quick: MakeQuick, images: np.ndarray, answer: str
+    make_quick: MakeQuick, images: np.ndarray, case: str, message: str
 ) -> None:
-    bits, levels = images > 0.5, np.round(8 * images)
-    for fitted, given, message in (
-        (bits, images, "is not of the kind of the rows of the fit: .* cannot be binary"),
-        (levels, images, "cannot be levels"),
-        (levels, levels + 1, r"X holds values in \[1, 9\], .* levels in \[0, 8\]"),
-        (images, 255 * images, r"X holds values in .* unit in \[0, 1\]: bring them to the same"),
-    ):
-        model = make_quick(warm_up_epochs=1, max_epochs=1).fit(fitted)
-        getattr(model, answer)(fitted[:5])
+    levels = np.round(8 * images)
+    fitted, given = {
+        "bits": (images > 0.5, images),
+        "whole": (levels, images),
+        "more": (levels, levels + 1),
+        "bytes": (images, 255 * images),
+    }[case]
+    model = make_quick(warm_up_epochs=1, max_epochs=1).fit(fitted)
+    for answer in (model.predict, model.transform, model.score_samples):
+        assert len(answer(fitted[:5])) == 5
         with pytest.raises(ValueError, match=message):
-            getattr(model, answer)(given)
+            answer(given)
 
 
 def test_ctrl_c_is_said(
