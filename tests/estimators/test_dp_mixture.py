@@ -153,7 +153,7 @@ def test_cut_gives_every_granularity(moons: DPGaussianMixture) -> None:
     np.testing.assert_array_equal(moons.cut(2).labels_, moons.labels_)
     assert moons.n_components_ == 2  # a cut is a copy
     for n in (0, n_parts + 1):
-        with pytest.raises(ValueError, match=rf"must lie in 1..{n_parts}, .* got {n}"):
+        with pytest.raises(ValueError, match=rf"whole number in 1..{n_parts}, .* got {n}"):
             moons.cut(n)
 
 
