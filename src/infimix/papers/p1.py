@@ -154,6 +154,7 @@ FIGURE_3A = Experiment(
         Row("DLGMM 5x(500d-50s)", grey_mnist, _made(DLGMM, 50, n_components=5, **GREY)),
         # Latent widths and prior means of the authors' script, which does not run to its end.
         Row("Gauss-VAE 500d-5s", grey_mnist, _made(GaussianVAE, 5, **GREY)),
+        Row("SB-VAE 500d-5t", grey_mnist, _made(StickBreakingVAE, 5, **GREY)),
         Row(
             "DLGMM 5x(500d-5s), prior means -.5 to .5",
             grey_mnist,
