@@ -116,8 +116,9 @@ def test_quiet_prints_nothing(
     table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["fit", str(table), "--label", "kind", "--model", "dpgmm", "--out", str(tmp_path / "r")]
-    assert main([*words, "--quiet"]) == 0
+    assert main([*words, "--quiet", "--covariance", "diag"]) == 0
     assert capfd.readouterr() == ("", "")
+    assert infimix.load(tmp_path / "r").covariance_type == "diag"
 
 
 def test_labels_do_not_change_the_fit(table: Path, table_run: Path, tmp_path: Path) -> None:

@@ -149,6 +149,10 @@ WRONG = {
         "fit {digits}/grey.npy --out {new} --model dpgmm --components 3",
         "--components has no meaning with --model dpgmm",
     ),
+    "covariance": (
+        "fit {digits}/grey.npy --out {new} --covariance diag",
+        "--covariance has no meaning with --model infinite",
+    ),
     "moved rows": (
         "fit {digits}/grey.npy --out {new} --augmentation affine",
         "--augmentation is for images",

@@ -68,6 +68,10 @@ def fit(
         int | None, typer.Option(help="Most epochs after the warm-up and before any fine-tuning.")
     ] = None,
     latent: Annotated[int | None, typer.Option(help="Dimension of the latent space.")] = None,
+    covariance: Annotated[
+        Literal["full", "diag", "spherical"] | None,
+        typer.Option(help="Of the components of dpgmm; diag and spherical are for many columns."),
+    ] = None,
     network: Annotated[
         Literal["mlp", "conv"] | None, typer.Option(help="conv is for images.")
     ] = None,
@@ -108,6 +112,7 @@ def fit(
         "--max-components": ("max_components", max_components),
         "--max-epochs": ("max_epochs", max_epochs),
         "--latent": ("n_latent", latent),
+        "--covariance": ("covariance_type", covariance),
         "--network": ("network", network),
         "--augmentation": ("augmentation", augmentation),
         "--neighbors": ("n_neighbors", neighbors),
