@@ -1,5 +1,6 @@
 """A run directory used again: resumed, and on files whose columns are not quite its own."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,12 +25,14 @@ def test_a_finished_run_is_resumed_without_training_and_with_its_own_parameters_
     run = tmp_path / "run"
     shutil.copytree(image_fit[0], run)
     history, model = (run / "history.jsonl").read_bytes(), infimix.load(run)
+    before = json.loads((run / "metrics.json").read_text())["seconds"]
     words = ["fit", str(images), "--latent", "3", "--kind", "real", "--out", str(run), "--resume"]
     assert main([*words, "--max-epochs", "2"]) == 2
     assert "max_epochs=1 and this fit has max_epochs=2" in capsys.readouterr().err
     assert main([*words, "--max-epochs", "1", "--quiet"]) == 0
     # The history has the seconds of each epoch: none was run again.
     assert (run / "history.jsonl").read_bytes() == history
+    assert json.loads((run / "metrics.json").read_text())["seconds"] > before
     np.testing.assert_array_equal(infimix.load(run).labels_, model.labels_)
     np.testing.assert_allclose(infimix.load(run).means_, model.means_, rtol=1e-3, atol=1e-3)
 

@@ -1,6 +1,7 @@
 """The blocked pass over columns, against NumPy on the whole array."""
 
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import sparse
 
-from infimix.data import check_finite, columns, summarise_columns
+from infimix.data import check_finite, checksum, columns, summarise_columns
 
 SMALL_BLOCK = 7
 
@@ -68,6 +69,19 @@ def test_variance_keeps_its_digits_far_from_zero():
     np.testing.assert_allclose(summarise_columns(X).variance, exact, rtol=1e-7)
 
 
+def test_the_checksum_is_of_the_rows_whatever_holds_them():
+    X = np.random.default_rng(0).poisson(3.0, size=(150, 2)).astype(np.float32)
+    for same in (X, X.astype(np.float64), X.astype(np.uint8), sparse.csr_array(X)):
+        assert checksum(same) == f"{zlib.crc32(X.tobytes()):08x}"
+
+
+def test_other_rows_and_another_order_have_another_checksum():
+    X = np.random.default_rng(0).poisson(3.0, size=(150, 2)).astype(np.float32)
+    other = X.copy()
+    other[140, 1] += 1
+    assert len({checksum(X), checksum(X[::-1]), checksum(other)}) == 3
+
+
 def test_memory_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(columns, "_BLOCK_VALUES", 1 << 16)  # 0.5 MiB
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float32, (40_000, 100))  # 16 MB
@@ -76,6 +90,7 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     try:
         summary = summarise_columns(X)
         check_finite(X)
+        checksum(X)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

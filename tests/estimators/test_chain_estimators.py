@@ -118,6 +118,8 @@ def test_a_run_goes_on_with_its_validation_rows_only(bits: np.ndarray, tmp_path:
     for other in (None, bits[:8], 1 - bits[:9]):
         with pytest.raises(ValueError, match="X_valid"):
             again.fit(bits, X_valid=other)
+    with pytest.raises(ValueError, match="checksum of the rows"):
+        again.fit(bits[::-1], X_valid=bits[:9])
 
 
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {

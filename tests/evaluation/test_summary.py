@@ -332,6 +332,7 @@ def test_sparse_rows_stay_sparse(tmp_path, dataset, monkeypatch):
         return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(csr_array, "toarray", toarray)
+    monkeypatch.setattr("infimix.data.columns._BLOCK_VALUES", 1024 * X.shape[1])
     summarise(estimator, replace(dataset, X=sparse, y=y), tmp_path)
     monkeypatch.undo()
     summary = stored(tmp_path)

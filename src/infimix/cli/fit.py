@@ -1,5 +1,6 @@
 """The verbs that fit: ``demo`` and ``fit``."""
 
+import json
 import os
 import time
 from contextlib import nullcontext
@@ -139,7 +140,7 @@ def fit(
         found = detect_kind(summarise_columns(dataset.X), kind)
         likelihood = LIKELIHOOD_OF_KIND[found.name].replace("_", " ")
         console.print(f"{found.sentence}, likelihood {likelihood}", soft_wrap=True)
-    start = time.perf_counter()
+    start = time.perf_counter() - (_seconds_before(out) if resume else 0.0)
     with replacing_run(out) if force else nullcontext():
         estimator.fit(dataset.X, **options)
         seconds = time.perf_counter() - start
@@ -207,6 +208,12 @@ def _check_run_is_free(out: Path, *, resume: bool, force: bool, resumes: bool) -
             f"{out} holds a run already; {'continue it with --resume, ' if resumes else ''}"
             "replace it with --force, or name another folder with --out."
         )
+
+
+def _seconds_before(out: Path) -> float:
+    """Seconds that the run to go on with has taken, as far as its files say."""
+    file = out / "metrics.json"
+    return float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.exists() else 0.0
 
 
 def _load_with_test(data: str, label: str | None) -> "tuple[Dataset, Dataset | None]":

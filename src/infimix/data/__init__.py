@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 from infimix.data.arrays import read_idx_rows, read_npy, read_npz
-from infimix.data.columns import ColumnSummary, check_finite, summarise_columns
+from infimix.data.columns import ColumnSummary, check_finite, checksum, summarise_columns
 from infimix.data.dataset import Dataset, Rows
 from infimix.data.idx import is_idx
 from infimix.data.images import read_images
@@ -20,6 +20,7 @@ __all__ = [
     "Kind",
     "NamedSet",
     "check_finite",
+    "checksum",
     "detect_kind",
     "fetch",
     "has_column",

@@ -1,5 +1,6 @@
-"""One bounded-memory pass over the columns of dense, memory-mapped or sparse rows."""
+"""Bounded-memory passes over dense, memory-mapped or sparse rows."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,22 @@ def check_finite(X: Any, feature_names: Sequence[str] | None = None, name: str =
             raise ValueError(_not_finite(value, start + int(row), int(column), feature_names, name))
 
 
+def checksum(X: Any) -> str:
+    """CRC-32 of the rows in their order, whatever type of number or file holds them.
+
+    Parameters
+    ----------
+    X : ndarray, memmap or sparse matrix of shape (N, D)
+        Looked at in blocks, in single precision.
+    """
+    found = 0
+    for _, block in _blocks(X.tocsr() if sparse.issparse(X) else X):
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(block, dtype=np.float32)
+        found = zlib.crc32(values.tobytes(), found)
+    return f"{found:08x}"
+
+
 def _not_finite(
     value: float, row: int, column: int, feature_names: Sequence[str] | None, name: str
 ) -> str:
@@ -132,11 +149,12 @@ def _not_finite(
     return f"{name} has {what} in row {row}, column {column}{called}, counting from 0, and {rule}"
 
 
-def _blocks(X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first row number and the rows of blocks of about _BLOCK_VALUES values."""
+def _blocks(X: Any) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the first row number and the dense rows of blocks of about _BLOCK_VALUES values."""
     step = max(1, _BLOCK_VALUES // X.shape[1])
     for start in range(0, X.shape[0], step):
-        yield start, np.asarray(X[start : start + step])
+        block = X[start : start + step]
+        yield start, block.toarray() if sparse.issparse(block) else np.asarray(block)
 
 
 def _summarise_dense(X: np.ndarray) -> ColumnSummary:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from infimix.data import Kind
 from infimix.estimators.base import MixtureEstimator, like_input
-from infimix.estimators.build import device_for, summarise_alike
+from infimix.estimators.build import check_alike, device_for
 from infimix.models import LatentMixtureModule, Pass
 from infimix.training import CODE_ROWS, Rows, rows_on
 
@@ -206,7 +206,7 @@ class ModuleAnswers(MixtureEstimator):
     def _check_alike(self, X: Any) -> Any:
         """Rows as `_check` gives them, of the kind and on the scale of those of the fit."""
         X = self._check(X, reset=False)
-        summarise_alike(X, Kind(self.kind_, self._offset, self._scale, self.kind_sentence_))
+        check_alike(X, Kind(self.kind_, self._offset, self._scale, self.kind_sentence_))
         return X
 
     def _map(self, X: Any, function: Any) -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import zlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from infimix.data import ColumnSummary, Kind, detect_kind
+from infimix.data import ColumnSummary, Kind, checksum, detect_kind
 from infimix.data.columns import summarise_columns
 from infimix.distributions.likelihoods import (
     LIKELIHOODS,
@@ -79,25 +78,21 @@ def present_or_auto(name: str) -> str:
     return name
 
 
-def run_facts(
-    estimator: Any, summary: ColumnSummary, valid: ColumnSummary | None
-) -> dict[str, Any]:
+def run_facts(estimator: Any, X: Any, X_valid: Any) -> dict[str, Any]:
     """What a run that is resumed must have in common with this one, as JSON holds it."""
     facts = {k: plain(v) for k, v in estimator.get_params().items() if k not in NOT_OF_A_RUN}
-    facts |= _row_facts(summary)
-    facts["X_valid"] = None if valid is None else _row_facts(valid)
+    facts |= _row_facts(X)
+    facts["X_valid"] = None if X_valid is None else _row_facts(X_valid)
     return facts
 
 
-def _row_facts(summary: ColumnSummary) -> dict[str, Any]:
-    columns = (summary.minimum, summary.maximum, summary.mean, summary.variance)
-    checksum = zlib.crc32(b"".join(column.tobytes() for column in columns))
-    shape = {"n_rows": summary.n_rows, "n_features": summary.n_features}
-    return {**shape, "checksum of the columns": f"{checksum:08x}"}
+def _row_facts(X: Any) -> dict[str, Any]:
+    shape = {"n_rows": X.shape[0], "n_features": X.shape[1]}
+    return {**shape, "checksum of the rows": checksum(X)}
 
 
-def summarise_alike(X: Any, kind: Kind, name: str = "X") -> ColumnSummary:
-    """Summary of further rows, which must be of the kind and on the scale of those of the fit."""
+def check_alike(X: Any, kind: Kind, name: str = "X") -> None:
+    """Raise ValueError unless further rows are of the kind and on the scale of those of the fit."""
     summary = summarise_columns(X)
     try:
         detect_kind(summary, kind.name)
@@ -112,7 +107,6 @@ def summarise_alike(X: Any, kind: Kind, name: str = "X") -> ColumnSummary:
                 f"{name} holds values in [{low:g}, {high:g}], and the rows of the fit were taken "
                 f"for {kind.name} in [{ends[0]:g}, {ends[1]:g}]: bring them to the same scale."
             )
-    return summary
 
 
 def hidden_for(n_rows: int) -> tuple[int, ...]:

@@ -20,13 +20,13 @@ from infimix.data import detect_kind
 from infimix.distributions.likelihoods import LIKELIHOOD_OF_KIND, LIKELIHOODS
 from infimix.estimators.answers import ModuleAnswers
 from infimix.estimators.build import (
+    check_alike,
     device_for,
     kind_for,
     present_or_auto,
     run_facts,
     set_units,
     split_rows,
-    summarise_alike,
 )
 from infimix.models import LatentMixtureModule, Pass
 from infimix.training import Progress, Rows, TensorBoard, TrainConfig, Views, fit
@@ -143,7 +143,8 @@ class DeepEstimator(ModuleAnswers):
         self._build(kind.offset, kind.scale, seed)
         set_units(self.module_.likelihood, summary, kind)
         rows = self._rows(X)
-        valid_summary = None if X_valid is None else summarise_alike(X_valid, kind, "X_valid")
+        if X_valid is not None:
+            check_alike(X_valid, kind, "X_valid")
         share = self.validation_fraction if X_valid is None else 0.0
         train, valid = split_rows(rows.n_rows, share, seed)
         valid_rows = rows if X_valid is None else self._rows(X_valid)
@@ -155,7 +156,7 @@ class DeepEstimator(ModuleAnswers):
                 Pass(len(valid), lambda: valid_rows.blocks(valid)),
                 seed,
                 resume=self.resume,
-                run=run_facts(self, summary, valid_summary),
+                run=None if self.run_dir is None else run_facts(self, X, X_valid),
                 follow=lambda: self._followed(follow),
                 watch=board.show,
             )

@@ -8,15 +8,13 @@ import io
 import json
 import os
 import platform
-import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 
-from infimix.data import Dataset
+from infimix.data import Dataset, checksum
 from infimix.evaluation.clustering import score_clustering
 from infimix.evaluation.kept import arrays_of
 from infimix.training import write_atomically
@@ -153,7 +151,7 @@ def _metrics(
         "estimator": type(estimator).__name__,
         "n_rows": n_rows,
         "n_features": n_features,
-        "checksum": _checksum(dataset.X),
+        "checksum": checksum(dataset.X),
         "n_components": int(estimator.n_components_),
         "finds_clusters": finds_clusters,
         "weights": [float(weight) for weight in estimator.weights_],
@@ -179,13 +177,3 @@ def _metrics(
     if scores:
         metrics["scores"] = scores
     return metrics
-
-
-def _checksum(X: Any) -> str:
-    """CRC-32 of the rows in their order, whatever type of number or file held them."""
-    found = 0
-    for start in range(0, X.shape[0], BLOCK_ROWS):
-        block = X[start : start + BLOCK_ROWS]
-        block = block.toarray() if issparse(block) else np.asarray(block)
-        found = zlib.crc32(np.ascontiguousarray(block, dtype=np.float32).tobytes(), found)
-    return f"{found:08x}"
