@@ -32,6 +32,7 @@ SETTINGS = (  # passes of the decoder, entropy
     (1, "mixture"),
     (2, "mixture"),
     ("all", "components"),
+    (1, "components"),
     (2, "components"),
 )
 N_STEPS, N_WARM = 100, 10

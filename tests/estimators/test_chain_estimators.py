@@ -83,8 +83,8 @@ def bits() -> np.ndarray:
         ),
         (
             "dldpmm",
-            {"decoder_passes": 1, "entropy": "components"},
-            "or from 2 on with entropy='components'",
+            {"decoder_passes": 1, "entropy": "components", "bound": "iwae"},
+            "or with entropy='components' and bound='elbo'",
         ),
         ("dlgmm", {"kl_terms": 11}, "kl_terms is for entropy='printed' or 'components'"),
         ("stick-breaking", {"kl_terms": 10, "posterior": "beta"}, "kl_terms=10 with posterior='be"),

@@ -44,8 +44,8 @@ class DLGMM(MixtureChainEstimator):
     decoder_passes : "all" or int, default="all"
         Times that the decoder runs for a row in training: once for each component, or for so many
         draws, without bias. With entropy="mixture" they are from the mixture, by implicit
-        gradients; with "components" (2 or more, bound="elbo") from components that are drawn, and
-        the encoder too computes no others, which is the fastest for many.
+        gradients; with "components" (bound="elbo") from components that are drawn, and the encoder
+        too computes no others, which is the fastest for many.
     hidden, bound, n_importance_samples, renyi_order, likelihood, network, image_shape, max_epochs,\
     batch_size, learning_rate, validation_fraction, patience, device, random_state, verbose,\
     run_dir, resume

@@ -57,11 +57,9 @@ class MixtureChainEstimator(ComponentPlots, ChainEstimator):
         super()._begin(n_rows)
         passes = self.decoder_passes
         is_named = self.entropy == "components"
-        if passes != "all" and (
-            self.entropy == "printed" or (is_named and (passes < 2 or self.bound != "elbo"))
-        ):
+        if passes != "all" and (self.entropy == "printed" or (is_named and self.bound != "elbo")):
             raise ValueError(
-                "decoder_passes as a number goes with entropy='mixture', or from 2 on with "
+                "decoder_passes as a number goes with entropy='mixture', or with "
                 "entropy='components' and bound='elbo'; got "
                 f"decoder_passes={passes}, entropy={self.entropy!r}, bound={self.bound!r}: "
                 "leave it at 'all'."

@@ -98,15 +98,21 @@ class StochasticLayer(nn.Module, ABC):
 
 
 def mean_of_draws(log_share: Tensor, values: Tensor) -> Tensor:
-    """Sum over draws of share times value, (..., M) -> (...).
+    """Sum over draws of share times value, (..., N, P, M) -> (..., N, P), N rows.
 
     Shares sum to 1, or have expectation 1 where components were drawn. So their gradient may be
     taken of differences from the mean: where all components count that changes nothing, where they
-    were drawn it takes most of its variance away.
+    were drawn it takes most of its variance away. A single draw has the mean of the other rows.
     """
     share = log_share.exp()
-    mean = (share * values).sum(-1).detach()
-    return (share * (values - mean[..., None])).sum(-1) + mean
+    mean = (share * values).sum(-1)
+    others = mean
+    if log_share.shape[-1] == 1:
+        if not log_share.requires_grad:
+            return mean
+        others = (mean.sum(-2, keepdim=True) - mean) / max(1, mean.shape[-2] - 1)
+    others = others.detach()
+    return (share * (values - others[..., None])).sum(-1) + others
 
 
 def drop_negligible_gradient(output: Tensor) -> Tensor:

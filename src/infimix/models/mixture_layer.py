@@ -82,8 +82,8 @@ class MixtureLayer(StochasticLayer):
         Terms of the Taylor series in the KL of the sticks, as in the paper; exact without.
     n_draws : int, optional
         Draws a training step takes, in place of one from each component: with "mixture" of the
-        mixture, by implicit gradients; with "components" of so many components, at least two,
-        whose weights then have the gradient of a score.
+        mixture, by implicit gradients; with "components" of so many components, whose weights
+        then have the gradient of a score.
     """
 
     def __init__(
@@ -170,7 +170,8 @@ class MixtureLayer(StochasticLayer):
         """M components drawn by their weights, and a code from each.
 
         A share is 1 / M, and its gradient that of log E[pi_c], whose mean over c is 0; M / (M - 1)
-        makes up for taking it, in `mean_of_draws`, of differences from a mean over the M draws.
+        makes up for taking it, in `mean_of_draws`, of differences from a mean over the M draws. One
+        draw is compared with those of other rows.
         """
         M = self.n_draws
         edges = q.log_pi.exp().cumsum(-1)[..., None, :-1]
@@ -180,7 +181,7 @@ class MixtureLayer(StochasticLayer):
         scale = scale_of(log_var)
         z = mean + scale * normal
         score = q.log_pi.expand(*c.shape[:-1], -1).gather(-1, c)
-        log_share = M / (M - 1) * (score - score.detach()) - math.log(M)
+        log_share = M / max(1, M - 1) * (score - score.detach()) - math.log(M)
         return Draw(z, z, log_share, normals=Normals(mean, scale, c))
 
     def entropy(self, q: MixturePosterior, draw: Draw) -> Tensor:
