@@ -323,9 +323,8 @@ def test_reconstructions_are_drawn_from_all_rows_of_a_component(tmp_path, datase
 
 def test_sparse_rows_stay_sparse(tmp_path, dataset, monkeypatch):
     X, y = rows(3000)
-    sparse = csr_array(X)
+    sparse, whole = csr_array(X), csr_array.toarray
     estimator = Autoencoder(X)
-    whole = csr_array.toarray
 
     def toarray(self, *args, **kwargs):
         assert self.shape[0] <= 1024, "the whole matrix was made dense"
